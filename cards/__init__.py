@@ -1,0 +1,1 @@
+"""Findings in, CDS Hooks cards and suggested FHIR orders out."""

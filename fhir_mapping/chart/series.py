@@ -1,0 +1,74 @@
+"""All usable Observations of one concept, oldest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime, timedelta
+from typing import overload
+
+from fhir_mapping.chart.facts import Loss, Observation
+
+
+class Series(Sequence[Observation]):
+    """Immutable; `items` oldest first by `when.latest`, already freed of duplicates and contradictions
+    (chart-facts section 19). `losses` are the entries of this concept that could not be used. Pending
+    results (`registered`) stand apart in `pending`."""
+
+    __slots__ = ("concept", "items", "losses", "pending")
+
+    def __init__(
+        self,
+        concept: str,
+        items: tuple[Observation, ...] = (),
+        losses: tuple[Loss, ...] = (),
+        pending: tuple[Observation, ...] = (),
+    ) -> None:
+        self.concept = concept
+        self.items = items
+        self.losses = losses
+        self.pending = pending
+
+    @overload
+    def __getitem__(self, index: int) -> Observation: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Observation, ...]: ...
+    def __getitem__(self, index: int | slice) -> Observation | tuple[Observation, ...]:
+        return self.items[index]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Observation]:
+        return iter(self.items)
+
+    def latest(
+        self,
+        at: datetime,
+        within: timedelta | None = None,
+        usable: Callable[[Observation], bool] = lambda _: True,
+    ) -> Observation | None:
+        """Newest observation not after `at`, not older than `within`, that satisfies `usable`."""
+        for item in reversed(self.items):
+            if item.when.earliest > at:
+                continue
+            if within is not None and item.when.latest < at - within:
+                return None
+            if usable(item):
+                return item
+        return None
+
+    def between(self, start: datetime, end: datetime) -> tuple[Observation, ...]:
+        """Observations whose time may lie in [start, end]."""
+        return tuple(o for o in self.items if o.when.latest >= start and o.when.earliest <= end)
+
+    def on(self, day: date) -> tuple[Observation, ...]:
+        """Observations of one local calendar day."""
+        return tuple(o for o in self.items if o.when.day_known and o.when.date == day)
+
+    def by_day(self) -> dict[date, list[Observation]]:
+        """Local calendar day -> its observations, days in order; partial dates left out."""
+        days: dict[date, list[Observation]] = {}
+        for item in self.items:
+            if item.when.day_known:
+                days.setdefault(item.when.date, []).append(item)
+        return days

@@ -1,0 +1,79 @@
+"""When something happened: an instant, or an interval where the chart knows no better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+
+from dateutil.relativedelta import relativedelta
+
+Day = date  # the property `date` below would hide the type
+
+
+class Precision(StrEnum):
+    """How much of a time stamp was written."""
+
+    INSTANT = "instant"
+    DAY = "day"
+    MONTH = "month"
+    YEAR = "year"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A stamp of the chart in the site's zone: `earliest` <= truth <= `latest` (aware datetimes).
+
+    An instant has `earliest == latest`; a date spans its local day, "2026-03" its month.
+    """
+
+    earliest: datetime
+    latest: datetime
+    precision: Precision = Precision.INSTANT
+
+    @property
+    def exact(self) -> bool:
+        """True when hours may be counted from it."""
+        return self.precision is Precision.INSTANT
+
+    @property
+    def day_known(self) -> bool:
+        return self.precision in (Precision.INSTANT, Precision.DAY)
+
+    @property
+    def date(self) -> Day:
+        """Local calendar date; of a month or year, its last day (washouts count from the latest day)."""
+        return self.latest.date()
+
+    @property
+    def first_date(self) -> Day:
+        return self.earliest.date()
+
+    def hours_to(self, later: Moment | datetime) -> float | None:
+        """Elapsed hours, or None where either end knows no hour."""
+        if not self.exact:
+            return None
+        if isinstance(later, Moment):
+            if not later.exact:
+                return None
+            later = later.latest
+        return (later - self.earliest) / timedelta(hours=1)
+
+
+def instant(stamp: datetime) -> Moment:
+    return Moment(stamp, stamp)
+
+
+def whole_day(day: date, like: datetime) -> Moment:
+    """The local day `day` in the zone of `like`."""
+    start = datetime(day.year, day.month, day.day, tzinfo=like.tzinfo)
+    return Moment(start, start + timedelta(days=1) - timedelta(microseconds=1), Precision.DAY)
+
+
+def add_months(day: date, months: int) -> date:
+    """Calendar months, clipped to the month's end (30 Nov + 3 = 28 or 29 Feb)."""
+    return day + relativedelta(months=months)
+
+
+def completed_years(birth: date, today: date) -> int:
+    return relativedelta(today, birth).years
