@@ -6,13 +6,13 @@ shared "not checked" card show.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from fhir_mapping.chart import Amount, LossReason, Moment, Route
+from fhir_mapping.chart import Amount, Loss, LossReason, Moment, Route
 
 
 class Indicator(StrEnum):
@@ -385,9 +385,12 @@ class Finding:
     subject: str = ""
     detail: tuple[Block, ...] = ()
     grade: int | None = None
-    values: Mapping[str, Scalar | list[Scalar] | list[dict[str, Scalar]]] = field(default_factory=dict)
+    values: Mapping[str, Scalar | Sequence[Scalar] | Sequence[Mapping[str, Scalar]]] = field(
+        default_factory=dict
+    )
     evidence: tuple[Evidence, ...] = ()
     missing: tuple[Missing, ...] = ()
+    losses: tuple[Loss, ...] = ()  # unusable entries that could have changed the answer (engine)
     resource: str = ""
     suggestions: tuple[Suggestion, ...] = ()
     selection: Selection = Selection.AT_MOST_ONE

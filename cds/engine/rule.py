@@ -80,7 +80,21 @@ class Rule:
 
 
 _KEYS = frozenset(
-    ["id", "title", "version", "hooks", "facts", "source", "parameters", "tables", "triggers", "rides_on", "helper", "enabled", "notes"]
+    [
+        "id",
+        "title",
+        "version",
+        "hooks",
+        "facts",
+        "source",
+        "parameters",
+        "tables",
+        "triggers",
+        "rides_on",
+        "helper",
+        "enabled",
+        "notes",
+    ]
 )
 _registered: dict[str, Rule] = {}
 
