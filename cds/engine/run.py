@@ -64,7 +64,7 @@ def run(service: Service, case: Case, rulebook: Rulebook, deadline: float | None
             trace = Trace(rule.id, 0.0, (_did_not_run(rule, case, "time"),), "time budget")
         else:
             trace = _evaluate(rule, case)
-        findings = [_completed(f, rule, case, rulebook) for f in trace.findings]
+        findings = [complete(f, rule, case, rulebook) for f in trace.findings]
         traces.append(replace(trace, findings=tuple(findings)))
         results[rule.id] = findings
     cards = []
@@ -110,7 +110,7 @@ def _did_not_run(rule: Rule, case: Case, reason: str) -> Finding:
     )
 
 
-def _completed(finding: Finding, rule: Rule, case: Case, rulebook: Rulebook) -> Finding:
+def complete(finding: Finding, rule: Rule, case: Case, rulebook: Rulebook) -> Finding:
     """Forbidden suggestions out, reasons of missing facts sharpened, losses that could matter added."""
     finding = safe(case, finding, rulebook.terminology)
     missing = tuple(_sharpened(m, case, rulebook) for m in finding.missing)
