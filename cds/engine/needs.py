@@ -29,15 +29,15 @@ _CODE_KEYS: dict[str, frozenset[str]] = {
     "counts": frozenset({"anc", "wbc", "neutrophil_pct", "platelets", "hemoglobin", "ferritin", "crp"}),
     "once-labs": frozenset(
         "g6pd g6pd_qual hbsag anti_hbc anti_hbs hbv_dna hbv_dna_log hbv_dna_qual anti_hcv hcv_rna "
-        "hcv_rna_qual hiv_ag_ab hiv_rna cd3_abs cd4_abs cd8_abs cd19_abs cd20_abs nk_abs cd19_pct igg cd19_expression "
-        "bcma_expression dll3_expression".split()
+        "hcv_rna_qual hiv_ag_ab hiv_rna cd3_abs cd4_abs cd8_abs cd19_abs cd20_abs nk_abs "
+        "cd19_pct igg cd19_expression bcma_expression dll3_expression".split()
     ),
 }
 SCOPE_KEYS = ("procedures", "administrations", "course-drugs", "orders-active", "service-requests")
 ORDER = (
     "patient conditions procedures administrations course-drugs orders-active orders-past dispenses "
-    "statements service-requests appointments allergies immunizations encounters labs vitals assessments own-codes "
-    "body-size fever counts once-labs reports specimens"
+    "statements service-requests appointments allergies immunizations encounters "
+    "labs vitals assessments own-codes body-size fever counts once-labs reports specimens"
 ).split()
 
 
