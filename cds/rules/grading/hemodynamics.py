@@ -1,0 +1,317 @@
+"""Blood pressure, vasopressors and fluid boluses: the hypotension axis of ASTCT CRS grading.
+
+    0  no hypotension          2  hypotension, no vasopressor (fluid-responsive included)
+    3  one vasopressor, with or without vasopressin; vasopressin alone
+    4  two or more vasopressors (vasopressin not counted) running at the same time
+
+Lee DW et al., BBMT 2019;25:625. The limits of hypotension are a product default (grading/crs.yaml).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from cds.engine.case import Case, once_per_case
+from cds.rules.grading.fever import hours
+from fhir_mapping.chart import (
+    ConditionState,
+    DrugRecord,
+    DrugSource,
+    DrugState,
+    Flag,
+    Moment,
+    Observation,
+    Quantity,
+    Route,
+)
+
+VASOPRESSORS = ("norepinephrine", "epinephrine", "phenylephrine", "dopamine", "metaraminol", "angiotensin_ii")
+VASOPRESSIN_ARM = ("vasopressin", "terlipressin")
+_COUNTED = frozenset(VASOPRESSORS)
+_ARM = frozenset(VASOPRESSIN_ARM)
+_FLUIDS = ("sodium_chloride", "crystalloid")
+_CELLS = frozenset({"class_cell_gene_therapy", "car_t_infusion"})
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """The pressures of one time. Each is None where it was not measured then."""
+
+    when: Moment
+    systolic: Quantity | None
+    mean: Quantity | None
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BloodPressureState:
+    """The hypotension component at one time: `low` <= truth <= `high` (they differ where data are missing).
+
+    `measured` is False where no pressure of the window is on the chart; vasopressors decide without one.
+    """
+
+    low: int
+    high: int
+    measured: bool
+    pressors: tuple[DrugRecord, ...] = ()
+    vasopressin: tuple[DrugRecord, ...] = ()
+    pressure: Pressure | None = None
+    bolus: str = ""  # reference of the fluid bolus that answered the hypotension
+    coded: str = ""  # reference of the coded hypotension
+    ordered_only: bool = False
+    age_missing: bool = False
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        running = tuple(d.reference for d in (*self.pressors, *self.vasopressin))
+        of_pressure = self.pressure.references if self.pressure is not None else ()
+        return (*running, *of_pressure, *(r for r in (self.bolus, self.coded) if r))
+
+
+# --- pressures
+
+
+def _panel_value(panel: Observation, concept: str) -> Quantity | None:
+    value = panel.component(concept)
+    return None if value is None else value.quantity
+
+
+@once_per_case
+def pressures(case: Case) -> tuple[Pressure, ...]:
+    """Systolic and mean pressures, oldest first; values of one instant stand together."""
+    at: dict[tuple[datetime, datetime], Pressure] = {}
+
+    def note(when: Moment, systolic: Quantity | None, mean: Quantity | None, reference: str) -> None:
+        if systolic is None and mean is None:
+            return
+        key = (when.earliest, when.latest)
+        known = at.get(key)
+        if known is None:
+            at[key] = Pressure(when, systolic, mean, (reference,))
+            return
+        references = known.references if reference in known.references else (*known.references, reference)
+        at[key] = Pressure(when, _lower(known.systolic, systolic), _lower(known.mean, mean), references)
+
+    for observation in case.chart.series("bp_systolic"):
+        note(observation.when, observation.value.quantity, None, observation.reference)
+    for observation in case.chart.series("bp_mean"):
+        note(observation.when, None, observation.value.quantity, observation.reference)
+    for panel in case.chart.series("bp_panel"):
+        systolic, mean = _panel_value(panel, "bp_systolic"), _panel_value(panel, "bp_mean")
+        note(panel.when, systolic, mean, panel.reference)
+    return tuple(sorted(at.values(), key=lambda p: p.when.latest))
+
+
+def _lower(one: Quantity | None, other: Quantity | None) -> Quantity | None:
+    if one is None or other is None:
+        return one or other
+    return one if one.value <= other.value else other
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    systolic: Decimal
+    mean: Decimal | None
+
+
+def _limits_at_age(case: Case, years: int) -> _Limits:
+    p = case.p("grading.crs")
+    if years >= p.int("adult_from_years"):
+        return _Limits(p["sbp_adult_mmhg"], p["map_adult_mmhg"])
+    if years < 1:
+        return _Limits(p["sbp_infant_mmhg"], None)
+    if years > p.int("sbp_child_formula_to_years"):
+        return _Limits(p["sbp_older_child_mmhg"], None)
+    return _Limits(p["sbp_child_base_mmhg"] + p["sbp_child_per_year_mmhg"] * years, None)
+
+
+def _below(pressure: Pressure, limits: _Limits) -> bool | None:
+    answers = []
+    if pressure.systolic is not None:
+        answers.append(pressure.systolic.below(limits.systolic))
+    if pressure.mean is not None and limits.mean is not None:
+        answers.append(pressure.mean.below(limits.mean))
+    if True in answers:
+        return True
+    return False if answers and None not in answers else None
+
+
+def hypotensive(case: Case, pressure: Pressure) -> bool | None:
+    """Is this pressure below the limit for the patient's age? None: age or a bound leaves it open."""
+    age = case.chart.patient.age(case.today)
+    years = range(age[0], age[1] + 1) if age is not None else (0, 1, 5, 10, 12, 30)
+    answers = {_below(pressure, _limits_at_age(case, y)) for y in years}
+    return answers.pop() if len(answers) == 1 else None
+
+
+# --- vasopressors
+
+
+def _is_infusion(record: DrugRecord) -> bool:
+    """A vasopressor given as an infusion: other routes and single boluses never count."""
+    if record.route not in (None, Route.INTRAVENOUS):
+        return False
+    return not (record.rate is not None and record.rate.value <= 0)
+
+
+def _span(record: DrugRecord) -> tuple[datetime, datetime | None] | None:
+    """Start and end of an infusion; end None while it runs. None: a bolus, or no time written."""
+    first, last = record.timing.first, record.timing.last
+    if first is None:
+        return None
+    if record.state is DrugState.RUNNING:
+        return first.earliest, None
+    if last is None or last.latest <= first.earliest:
+        return None
+    return first.earliest, last.latest
+
+
+@once_per_case
+def infusions(case: Case) -> tuple[DrugRecord, ...]:
+    """Vasopressor infusions on the chart (vasopressin arm included). Where the site charts no
+    administrations at all, active infusion orders stand in, flagged."""
+    found = tuple(
+        d
+        for d in case.chart.administrations(*VASOPRESSORS, *VASOPRESSIN_ARM)
+        if _is_infusion(d) and _span(d) is not None
+    )
+    if found or any(
+        d.source is DrugSource.ADMINISTRATION and d.concepts.isdisjoint(_CELLS) for d in case.chart.drugs.all
+    ):
+        return found
+    return tuple(
+        d
+        for d in case.chart.orders(*VASOPRESSORS, *VASOPRESSIN_ARM)
+        if d.state is DrugState.ACTIVE and _is_infusion(d) and not d.timing.as_needed
+    )
+
+
+def running_at(case: Case, at: datetime) -> tuple[DrugRecord, ...]:
+    """Vasopressor infusions running at `at`; one that ends just then no longer runs."""
+    found = []
+    for record in infusions(case):
+        if record.source is DrugSource.ORDER:
+            first, last = record.timing.first, record.timing.last
+            if (first is None or first.earliest <= at) and (last is None or last.latest > at):
+                found.append(record)
+            continue
+        span = _span(record)
+        if span is not None and span[0] <= at and (span[1] is None or span[1] > at):
+            found.append(record)
+    return tuple(found)
+
+
+def _distinct(records: tuple[DrugRecord, ...], wanted: frozenset[str]) -> dict[str, DrugRecord]:
+    return {i: r for r in records for i in r.ingredients if i in wanted}
+
+
+# --- fluid boluses
+
+
+@once_per_case
+def _boluses(case: Case) -> tuple[tuple[datetime, str], ...]:
+    """Fluid boluses (B7): start and reference. Volume and length as grading/crs.yaml has them."""
+    p = case.p("grading.crs")
+    needed = p["bolus_adult_ml"]
+    age = case.chart.patient.age(case.today)
+    if age is not None and age[1] < p.int("adult_from_years"):
+        weight = case.chart.latest("body_weight")
+        if weight is not None and weight.value.quantity is not None:
+            needed = p["bolus_child_ml_per_kg"] * weight.value.quantity.value
+    longest = timedelta(minutes=float(p["bolus_max_minutes"]))
+    found = []
+    for record in case.chart.administrations(*_FLUIDS):
+        amount = record.dose.amount if record.dose is not None else None
+        first, last = record.timing.first, record.timing.last
+        if amount is None or first is None:
+            continue
+        volume = {"mL": Decimal(1), "L": Decimal(1000)}.get(amount.unit)
+        if volume is None or amount.value * volume < needed:
+            continue
+        if last is None or last.latest - first.earliest > longest:
+            continue
+        found.append((first.earliest, record.reference))
+    for procedure in case.chart.procedures.of("fluid_bolus"):
+        if procedure.start is not None:
+            found.append((procedure.start.earliest, procedure.reference))
+    return tuple(sorted(found))
+
+
+# --- the component
+
+
+def _coded_hypotension(case: Case, at: datetime, since: datetime) -> str:
+    for condition in case.chart.conditions.of("hypotension"):
+        if condition.state is not ConditionState.ACTIVE and condition.end is None:
+            continue
+        onset, end = condition.onset, condition.end
+        if onset is None or onset.latest < since or onset.earliest > at:
+            continue
+        if end is None or end.earliest > at:
+            return condition.reference
+    return ""
+
+
+def blood_pressure_at(case: Case, at: datetime, since: datetime) -> BloodPressureState:
+    """The hypotension component at `at`, from what was on the chart by then. `since`: start of the therapy
+    (a hypotension coded before it never counts)."""
+    p = case.p("grading.crs")
+    running = running_at(case, at)
+    counted, arm = _distinct(running, _COUNTED), _distinct(running, _ARM)
+    start = at - hours(p["vitals_max_age_hours"])
+    window = [x for x in pressures(case) if x.when.latest >= start and x.when.earliest <= at]
+    newest = window[-1] if window else None
+    ordered = any(r.source is DrugSource.ORDER for r in running)
+    pressors, vasopressin = tuple(counted.values()), tuple(arm.values())
+    if pressors or vasopressin:
+        grade = 4 if len(counted) >= p.int("vasopressors_for_grade_4") else 3
+        return BloodPressureState(
+            grade, grade, newest is not None, pressors, vasopressin, newest, ordered_only=ordered
+        )
+    if coded := _coded_hypotension(case, at, since):
+        return BloodPressureState(2, 2, newest is not None, pressure=newest, coded=coded)
+    if newest is None:
+        return BloodPressureState(0, 2, False)
+    low = hypotensive(case, newest)
+    if low is None:
+        age_missing = case.chart.patient.age(case.today) is None
+        return BloodPressureState(0, 2, True, pressure=newest, age_missing=age_missing)
+    if low:
+        return BloodPressureState(2, 2, True, pressure=newest)
+    fluid_start = at - hours(p["fluid_response_hours"])
+    for earlier in reversed(window):
+        if earlier.when.latest < fluid_start or not hypotensive(case, earlier):
+            continue
+        for begun, reference in _boluses(case):
+            if earlier.when.earliest <= begun <= at:
+                return BloodPressureState(2, 2, True, pressure=earlier, bolus=reference)
+    return BloodPressureState(0, 0, True, pressure=newest)
+
+
+def hypotension_spans(
+    case: Case, start: datetime, end: datetime
+) -> tuple[tuple[datetime, datetime, int], ...]:
+    """When the hypotension component was above 0 in [start, end]: (from, to, component)."""
+    spans: list[tuple[datetime, datetime, int]] = []
+    for pressure in pressures(case):
+        if pressure.when.latest >= start and pressure.when.earliest <= end and hypotensive(case, pressure):
+            moment = min(max(pressure.when.earliest, start), end)
+            spans.append((moment, moment, 2))
+    need = case.p("grading.crs").int("vasopressors_for_grade_4")
+    for record in infusions(case):
+        span = _span(record) if record.source is not DrugSource.ORDER else None
+        if span is None:
+            continue
+        begun, finish = span[0], span[1] or end
+        if begun > end or finish < start:
+            continue
+        together = _distinct(running_at(case, begun), _COUNTED)
+        spans.append((max(begun, start), min(finish, end), 4 if len(together) >= need else 3))
+    return tuple(sorted(spans))
+
+
+def flags(state: BloodPressureState) -> frozenset[Flag]:
+    """Flaws of the facts behind a component."""
+    return frozenset({Flag.ORDERED_ONLY}) if state.ordered_only else frozenset()

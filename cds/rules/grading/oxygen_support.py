@@ -1,0 +1,425 @@
+"""Oxygen support: the hypoxia axis of ASTCT CRS grading.
+
+    0  none                                   2  blow-by, or any cannula at <= 6 L/min
+    3  cannula > 6 L/min; any mask            4  CPAP, BiPAP, intubation or mechanical ventilation
+
+Lee DW et al., BBMT 2019;25:625. Mask types grade by the device, cannulae by the flow. Not counted: a home
+device with unchanged settings, intubation that only protects the airway.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+
+from cds.engine.case import Case, once_per_case
+from cds.rules.grading.fever import hours
+from fhir_mapping.chart import (
+    ConditionState,
+    EventState,
+    Flag,
+    Moment,
+    Observation,
+    Procedure,
+    Quantity,
+    Value,
+)
+
+
+class Support(Enum):
+    """Kind of support in force, weakest first; the value is its rank."""
+
+    NONE = 0  # room air, or nothing on the chart
+    UNKNOWN = 1  # oxygen by an unknown device
+    BLOW_BY = 2
+    CANNULA = 3
+    HFNC = 4
+    MASK = 5
+    POSITIVE_PRESSURE = 6
+    VENTILATED = 7
+
+
+_KIND = {
+    "room_air": Support.NONE,
+    "dev_blow_by": Support.BLOW_BY,
+    "dev_nasal_cannula": Support.CANNULA,
+    "dev_hfnc": Support.HFNC,
+    "dev_simple_mask": Support.MASK,
+    "dev_nonrebreather": Support.MASK,
+    "dev_partial_rebreather": Support.MASK,
+    "dev_venturi": Support.MASK,
+    "dev_face_tent": Support.MASK,
+    "dev_aerosol_mask": Support.MASK,
+    "dev_cpap": Support.POSITIVE_PRESSURE,
+    "dev_bipap": Support.POSITIVE_PRESSURE,
+    "dev_ventilator": Support.VENTILATED,
+    "dev_endotracheal_tube": Support.VENTILATED,
+    "oxygen_nasal_cannula": Support.CANNULA,
+    "oxygen_mask": Support.MASK,
+    "oxygen_venturi": Support.MASK,
+    "hfnc": Support.HFNC,
+    "cpap": Support.POSITIVE_PRESSURE,
+    "bipap": Support.POSITIVE_PRESSURE,
+    "niv": Support.POSITIVE_PRESSURE,
+    "mechanical_ventilation": Support.VENTILATED,
+    "intubation": Support.VENTILATED,
+    "ecmo": Support.VENTILATED,
+    "oxygen_therapy": Support.UNKNOWN,
+}
+_PROCEDURES = (
+    "oxygen_nasal_cannula",
+    "oxygen_mask",
+    "oxygen_venturi",
+    "hfnc",
+    "cpap",
+    "bipap",
+    "niv",
+    "mechanical_ventilation",
+    "intubation",
+    "ecmo",
+    "oxygen_therapy",
+    "room_air",
+)
+_HOME = {
+    "dep_cpap": frozenset({"dev_cpap", "cpap"}),
+    "dep_bipap": frozenset({"dev_bipap", "bipap", "niv"}),
+    "dep_ventilator": frozenset({"dev_ventilator", "mechanical_ventilation", "dev_endotracheal_tube"}),
+}
+_SLEEP = frozenset({"dev_cpap", "cpap", "dev_bipap", "bipap", "niv"})
+_AIRWAY = frozenset({"intubation", "mechanical_ventilation", "dev_ventilator", "dev_endotracheal_tube"})
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """One statement of how oxygen was given: from `start` until the next record, at most `until`."""
+
+    start: datetime
+    until: datetime
+    concept: str
+    reference: str
+    flow: Quantity | None = None
+    procedure: bool = False
+    flags: frozenset[Flag] = frozenset()
+
+    @property
+    def kind(self) -> Support:
+        return _KIND[self.concept]
+
+
+@dataclass(frozen=True, slots=True)
+class OxygenState:
+    """The hypoxia component at one time: `low` <= truth <= `high`.
+
+    `provisional`: from the saturation alone. `open_ended`: the device is unknown, so only "at least" holds.
+    `flow_missing` / `device_missing` name what a narrower answer needs.
+    """
+
+    low: int
+    high: int
+    device: str = ""
+    flow: Quantity | None = None
+    references: tuple[str, ...] = ()
+    provisional: bool = False
+    open_ended: bool = False
+    flow_missing: bool = False
+    device_missing: bool = False
+    recorded: bool = True  # False: no record of oxygen or saturation in the window
+    mask_low_flow: bool = False  # a mask at a flow that a cannula would grade 2
+    excluded: tuple[str, ...] = ()  # devices not counted: home device, airway protection
+    saturation: Observation | None = None
+    flags: frozenset[Flag] = field(default=frozenset())
+
+
+# --- records
+
+
+def _codes(value: Value | None) -> tuple[str, ...]:
+    return () if value is None else tuple(c for c in value.codes if c in _KIND)
+
+
+def _flow_in(observation: Observation) -> Quantity | None:
+    if observation.concept == "o2_flow_rate":
+        return observation.value.quantity
+    value = observation.component("o2_flow_rate")
+    return None if value is None else value.quantity
+
+
+def _devices_in(observation: Observation) -> tuple[str, ...]:
+    if observation.concept == "oxygen_device":
+        return _codes(observation.value)
+    found = [c for value in observation.components.get("oxygen_device", ()) for c in _codes(value)]
+    if not found and observation.concept == "o2_flow_rate":
+        found = [d for d in sorted(observation.devices) if d in _KIND]
+    return tuple(found)
+
+
+def _of_observations(case: Case, longest: timedelta) -> list[DeviceRecord]:
+    records = []
+    for concept in ("oxygen_device", "o2_flow_rate", "spo2", "sao2"):
+        for o in case.chart.series(concept):
+            flow = _flow_in(o)
+            for device in _devices_in(o):
+                start = o.when.earliest
+                records.append(
+                    DeviceRecord(start, o.when.latest + longest, device, o.reference, flow, flags=o.flags)
+                )
+    return records
+
+
+def _of_procedure(procedure: Procedure, case: Case, longest: timedelta) -> list[DeviceRecord]:
+    if procedure.start is None or procedure.state not in (
+        EventState.DONE,
+        EventState.RUNNING,
+        EventState.STOPPED,
+    ):
+        return []
+    start = procedure.start.earliest
+    if procedure.state is EventState.RUNNING and procedure.end is None:
+        until = case.now + timedelta(microseconds=1)
+    elif procedure.end is None:
+        until = procedure.start.latest + longest
+    else:
+        until = procedure.end.latest
+    named = [c for c in (*procedure.used, *procedure.concepts) if c in _KIND]
+    if any(c != "oxygen_therapy" for c in named):
+        named = [c for c in named if c != "oxygen_therapy"]
+    return [DeviceRecord(start, until, c, procedure.reference, None, True) for c in sorted(set(named))]
+
+
+def _ordered(case: Case) -> list[DeviceRecord]:
+    """Oxygen that is only ordered: used where nothing else speaks, flagged."""
+    records = []
+    for order in case.chart.services.of(*(c for c in _KIND if c != "room_air")):
+        if order.state is not EventState.ACTIVE:
+            continue
+        start = order.when.earliest if order.when is not None else case.now
+        named = sorted(c for c in (*order.details, *order.concepts) if c in _KIND and c != "room_air")
+        for concept in named[:1]:
+            records.append(
+                DeviceRecord(
+                    start,
+                    case.now + timedelta(microseconds=1),
+                    concept,
+                    order.reference,
+                    flags=frozenset({Flag.ORDERED_ONLY}),
+                )
+            )
+    return records
+
+
+@once_per_case
+def device_records(case: Case) -> tuple[DeviceRecord, ...]:
+    """Every statement about the oxygen device, oldest first (orders left out)."""
+    longest = hours(case.p("grading.crs")["oxygen_record_hours"])
+    records = _of_observations(case, longest)
+    for procedure in case.chart.procedures.of(*_PROCEDURES):
+        records += _of_procedure(procedure, case, longest)
+    return tuple(sorted(records, key=lambda r: (r.start, r.concept, r.reference)))
+
+
+@once_per_case
+def _flows(case: Case) -> tuple[tuple[Moment, Quantity, str], ...]:
+    found = []
+    for concept in ("o2_flow_rate", "spo2", "sao2", "oxygen_device"):
+        for o in case.chart.series(concept):
+            flow = _flow_in(o)
+            if flow is not None:
+                found.append((o.when, flow, o.reference))
+    return tuple(sorted(found, key=lambda f: (f[0].latest, f[2])))
+
+
+@once_per_case
+def _saturations(case: Case) -> tuple[list[datetime], list[Observation]]:
+    found = [
+        o for concept in ("spo2", "sao2") for o in case.chart.series(concept) if o.value.quantity is not None
+    ]
+    found.sort(key=lambda o: (o.when.earliest, o.reference))
+    return [o.when.earliest for o in found], found
+
+
+def _excluded(case: Case, at: datetime, since: datetime) -> frozenset[str]:
+    """Device concepts that do not count at `at`: home devices on unchanged settings, airway protection."""
+    chart = case.chart
+    increased = any(
+        o.value.yes and since <= o.when.latest and o.when.earliest <= at
+        for o in chart.series("support_increased")
+    )
+    found: set[str] = set()
+    if not increased:
+        for home, devices in _HOME.items():
+            for condition in chart.conditions.of(home):
+                onset = condition.onset
+                before = onset is None or onset.latest < since
+                if condition.state is ConditionState.ACTIVE and before:
+                    found |= devices
+        for procedure in chart.procedures.of("cpap", "bipap", "niv"):
+            if "sleep_apnea" in procedure.purposes:
+                found |= _SLEEP
+        sleep = [c for c in chart.conditions.of("sleep_apnea") if c.state is ConditionState.ACTIVE]
+        if any(c.onset is None or c.onset.latest < since for c in sleep) and any(
+            r.start < since and r.concept in _SLEEP for r in device_records(case)
+        ):
+            found |= _SLEEP
+    for procedure in chart.procedures.of("intubation", "mechanical_ventilation"):
+        if "purpose_airway_protection" not in procedure.purposes:
+            continue
+        over = procedure.end is not None and procedure.end.latest <= at
+        if procedure.start is not None and procedure.start.earliest <= at and not over:
+            found |= _AIRWAY
+    return frozenset(found)
+
+
+@once_per_case
+def _observed(case: Case) -> tuple[list[datetime], list[DeviceRecord]]:
+    records = [r for r in device_records(case) if not r.procedure]
+    return [r.start for r in records], records
+
+
+@once_per_case
+def _procedures(case: Case) -> tuple[DeviceRecord, ...]:
+    return tuple(r for r in device_records(case) if r.procedure)
+
+
+def _in_force(case: Case, at: datetime) -> tuple[DeviceRecord, ...]:
+    """Records that hold at `at`: the newest group of one instant, and procedures that cover the time."""
+    starts, observed = _observed(case)
+    index = bisect_right(starts, at)
+    newest = starts[index - 1] if index else None
+    group = []
+    while index and starts[index - 1] == newest:
+        index -= 1
+        if observed[index].until > at:
+            group.append(observed[index])
+    running = [
+        r for r in _procedures(case) if r.start <= at < r.until and (not group or r.until > group[0].start)
+    ]
+    return tuple(group + running)
+
+
+# --- the component
+
+
+def _graded(record: DeviceRecord, flow: Quantity | None, limit: Decimal) -> OxygenState:
+    kind = record.kind
+    base = OxygenState(0, 0, record.concept, flow, (record.reference,), flags=record.flags)
+    if kind is Support.NONE:
+        return base
+    above = None if flow is None else flow.above(limit)
+    if kind in (Support.POSITIVE_PRESSURE, Support.VENTILATED):
+        return replace(base, low=4, high=4)
+    if kind is Support.MASK:
+        return replace(base, low=3, high=3, mask_low_flow=above is False)
+    if kind is Support.BLOW_BY:
+        return replace(base, low=2, high=2)
+    if kind is Support.UNKNOWN:
+        return replace(base, low=3 if above else 2, high=4, open_ended=True, device_missing=True)
+    if above is None:
+        # high-flow devices deliver more than 6 L/min unless the chart says otherwise
+        low = 3 if kind is Support.HFNC else 2
+        return replace(base, low=low, high=3, flow_missing=True)
+    return replace(base, low=3, high=3) if above else replace(base, low=2, high=2)
+
+
+def _paired_flow(
+    case: Case, records: tuple[DeviceRecord, ...], at: datetime, start: datetime
+) -> tuple[Quantity | None, str, datetime | None]:
+    """The newest flow that belongs to the devices in force: not older than their record."""
+    since = max((r.start for r in records if not r.procedure), default=start)
+    for when, flow, reference in reversed(_flows(case)):
+        if when.earliest <= at and when.latest >= max(since, start):
+            return flow, reference, when.latest
+    return None, "", None
+
+
+def _saturation(case: Case, at: datetime, start: datetime) -> Observation | None:
+    times, found = _saturations(case)
+    index = bisect_right(times, at)
+    return found[index - 1] if index and found[index - 1].when.latest >= start else None
+
+
+def _fio2_above_air(case: Case, at: datetime, start: datetime) -> tuple[bool | None, str]:
+    p = case.p("grading.crs")
+    newest = case.chart.series("fio2").latest(at, at - start)
+    if newest is None or newest.value.quantity is None:
+        return None, ""
+    return newest.value.quantity.above(p["fio2_room_air_pct"]), newest.reference
+
+
+def oxygen_at(case: Case, at: datetime, since: datetime) -> OxygenState:
+    """The hypoxia component at `at`, from what was on the chart by then. `since`: start of the therapy
+    (home devices are those in use before it)."""
+    p = case.p("grading.crs")
+    limit = p["cannula_flow_l_min"]
+    start = at - hours(p["oxygen_record_hours"])
+    left_out = _excluded(case, at, since)
+    in_force = _in_force(case, at)
+    counted = tuple(r for r in in_force if r.concept not in left_out)
+    excluded = tuple(sorted({r.concept for r in in_force} & left_out))
+    flow, flow_reference, flow_time = _paired_flow(case, in_force, at, start)
+    none_flowing = flow is not None and flow.at_most(0) is True
+    if not in_force and (flow is None or none_flowing):
+        counted = tuple(r for r in _ordered(case) if r.start <= at and r.concept not in left_out)
+    states = [_graded(r, r.flow if r.flow is not None else flow, limit) for r in counted]
+    if none_flowing:
+        assert flow_time is not None
+        states = [s for s in states if _KIND[s.device] in (Support.POSITIVE_PRESSURE, Support.VENTILATED)]
+    elif flow is not None and not in_force:
+        above = flow.above(limit)
+        states.append(
+            OxygenState(
+                3 if above else 2, 4, "", flow, (flow_reference,), open_ended=True, device_missing=True
+            )
+        )
+    saturation = _saturation(case, at, start)
+    best = max(states, key=lambda s: (s.low, s.high), default=None)
+    if best is not None and best.low > 0:
+        references = tuple(dict.fromkeys((*best.references, *((flow_reference,) if best.flow else ()))))
+        return replace(best, references=references, excluded=excluded, saturation=saturation)
+    enriched, fio2_reference = _fio2_above_air(case, at, start)
+    if enriched and not in_force:
+        return OxygenState(
+            2, 4, references=(fio2_reference,), open_ended=True, device_missing=True, saturation=saturation
+        )
+    percent = None if saturation is None else saturation.value.quantity
+    low_percent = percent is not None and percent.below(p["spo2_room_air_pct"])
+    if saturation is not None and low_percent and not excluded:
+        return OxygenState(2, 2, references=(saturation.reference,), provisional=True, saturation=saturation)
+    references = best.references if best is not None else ()
+    recorded = bool(in_force) or flow is not None or saturation is not None or enriched is not None
+    device = best.device if best is not None else ""
+    return OxygenState(
+        0, 0, device, references=references, recorded=recorded, excluded=excluded, saturation=saturation
+    )
+
+
+def oxygen_spans(
+    case: Case, start: datetime, end: datetime, since: datetime
+) -> tuple[tuple[datetime, datetime, int], ...]:
+    """When the hypoxia component was above 0 in [start, end]: (from, to, component at its beginning)."""
+    p = case.p("grading.crs")
+    longest = hours(p["oxygen_record_hours"])
+    records = device_records(case)
+    moments = {max(r.start, start) for r in records if r.kind is not Support.NONE and r.until > start}
+    moments |= {when.latest for when, flow, _ in _flows(case) if flow.above(0)}
+    for o in _saturations(case)[1]:
+        assert o.value.quantity is not None
+        if o.value.quantity.below(p["spo2_room_air_pct"]):
+            moments.add(o.when.latest)
+    observed = _observed(case)[0]
+    spans: list[tuple[datetime, datetime, int]] = []
+    for moment in sorted(m for m in moments if start <= m <= end):
+        state = oxygen_at(case, moment, since)
+        if state.low == 0:
+            continue
+        finish = moment
+        if not state.provisional:
+            held = [r.until for r in records if r.start <= moment < r.until and r.concept == state.device]
+            finish = max(held, default=moment + longest)
+            following = bisect_right(observed, moment)
+            if following < len(observed) and not any(r.procedure for r in records if r.until == finish):
+                finish = min(finish, observed[following])
+        spans.append((moment, min(finish, end), state.low))
+    return tuple(spans)
