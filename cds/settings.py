@@ -124,7 +124,6 @@ class Settings(BaseSettings):
     )
     body_bytes: int = Field(20 * 1024 * 1024, ge=1024, description="Largest request body, in bytes.")
     body_seconds: float = Field(10, gt=0, description="Longest time that a client may take to send its body.")
-    nesting: int = Field(100, ge=16, le=400, description="Deepest nesting of JSON that is read.")
     entries: int = Field(20_000, ge=100, description="Most resources of one request, prefetch and FHIR.")
 
     database_url: str = Field(

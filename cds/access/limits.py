@@ -1,0 +1,64 @@
+"""Bounds on what is read: size while it streams in, nesting before anything recurses over it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+_BOM = b"\xef\xbb\xbf"
+DEEPEST = 254  # levels of nesting; FHIR resources have about a dozen
+
+
+class JsonFault(StrEnum):
+    NOT_JSON = "not-json"
+    TOO_DEEP = "too-deep"
+
+
+class JsonError(Exception):
+    """Bytes that are not acceptable JSON. Carries the kind of fault only, never the text."""
+
+    def __init__(self, fault: JsonFault) -> None:
+        super().__init__(fault.value)
+        self.fault = fault
+
+
+class TooLargeError(Exception):
+    """More bytes than the limit allows."""
+
+
+async def read_limited(chunks: AsyncIterable[bytes], limit: int, declared: str | None = None) -> bytes:
+    """All chunks joined. Raises TooLargeError as soon as the limit is passed, or is declared to be."""
+    if declared is not None and declared.isdecimal() and int(declared) > limit:
+        raise TooLargeError
+    received: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > limit:
+            raise TooLargeError
+        received.append(chunk)
+    return received[0] if len(received) == 1 else b"".join(received)
+
+
+def decode_json(data: bytes) -> Any:
+    """The value of a JSON text. NaN, infinities and broken UTF-8 are no JSON. Raises JsonError.
+
+    Depth is bounded twice, both times in C: the parser stops at 1024 levels, so memory stays bounded, and the
+    encoder refuses more than DEEPEST, well below the interpreter's recursion limit. Encoding once costs a
+    sixth of parsing; counting brackets would be fooled by brackets in strings.
+    """
+    if data.startswith(_BOM):
+        data = data[len(_BOM) :]
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        fault = JsonFault.TOO_DEEP if "depth limit" in str(error) else JsonFault.NOT_JSON
+        raise JsonError(fault) from None
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        raise JsonError(JsonFault.TOO_DEEP) from None
+    return value
