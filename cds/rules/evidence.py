@@ -1,0 +1,76 @@
+"""Facts of the chart as the evidence of a finding."""
+
+from __future__ import annotations
+
+from cards.finding import Evidence, Shown, Text
+from fhir_mapping.chart import (
+    Allergy,
+    Amount,
+    Anchor,
+    Appointment,
+    Condition,
+    Document,
+    DrugRecord,
+    Observation,
+    Procedure,
+    Quantity,
+    ServiceOrder,
+    Vaccine,
+)
+
+
+def of_observation(observation: Observation) -> Evidence:
+    """An Observation with the value as the rule used it."""
+    value = observation.value
+    quantity = value.quantity
+    if quantity is not None:
+        shown = f"{quantity.comparator}{quantity.value}" if quantity.comparator else quantity.value
+        return Evidence(observation.reference, observation.concept, shown, quantity.unit, observation.when)
+    word: str | int | bool | None = None
+    if value.codes:
+        word = value.codes[0]
+    elif value.result is not None:
+        word = value.result.value
+    elif value.number is not None:
+        word = value.number
+    else:
+        word = value.yes
+    return Evidence(observation.reference, observation.concept, word, "", observation.when)
+
+
+def of_drug(record: DrugRecord) -> Evidence:
+    """A drug record with the last day it speaks for, else its first."""
+    dose = None if record.dose is None else record.dose.amount
+    return Evidence(
+        record.reference,
+        record.ingredients[0] if record.ingredients else "",
+        None if dose is None else dose.value,
+        "" if dose is None else dose.unit,
+        record.timing.last or record.timing.first,
+    )
+
+
+def of_anchor(anchor: Anchor, concept: str) -> Evidence:
+    return Evidence(anchor.reference, concept, effective=anchor.when)
+
+
+def of_fact(
+    fact: Condition | Procedure | ServiceOrder | Appointment | Vaccine | Allergy | Document, concept: str
+) -> Evidence:
+    """A fact without a value; `concept` is the one the rule asked for."""
+    if isinstance(fact, Condition):
+        when = fact.onset
+    elif isinstance(fact, Procedure | Appointment):
+        when = fact.start
+    elif isinstance(fact, Allergy):
+        when = fact.recorded
+    else:
+        when = fact.when
+    return Evidence(fact.reference, concept, effective=when)
+
+
+def shown(quantity: Quantity) -> Shown:
+    """A measured number for a card; a bound keeps its comparator."""
+    if quantity.comparator:
+        return Text(f"{quantity.comparator}{quantity.value} {quantity.unit}")
+    return Amount(quantity.value, quantity.unit)

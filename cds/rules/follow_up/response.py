@@ -1,0 +1,107 @@
+"""Disease, remission and relapse after the infusion, shared by the follow-up rules (chart-facts D1, D10)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from cards.finding import Evidence
+from cds.engine.case import Case, once_per_case
+from cds.rules import evidence
+from fhir_mapping.chart import Condition, ConditionState, Observation
+
+B_ALL = ("b_all", "all_lineage_unspecified")
+LYMPHOMA = (
+    "dlbcl",
+    "follicular_lymphoma",
+    "mantle_cell_lymphoma",
+    "primary_cns_lymphoma",
+    "pmbcl",
+    "burkitt_lymphoma",
+    "high_grade_b_cell_lymphoma",
+    "transformed_follicular_lymphoma",
+    "cll",
+)
+MYELOMA = ("multiple_myeloma",)
+DISEASES = (*B_ALL, *LYMPHOMA, *MYELOMA)
+_RELAPSED_WORDS = frozenset({"relapse", "progressive_disease"})
+_RELAPSED_STATUS = frozenset({"relapse", "recurrence"})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A dated turn of the disease. `day` None: on the chart without a date."""
+
+    day: date | None
+    evidence: Evidence
+
+
+def infusion_day(case: Case) -> date | None:
+    return case.chart.course.day0
+
+
+def diseases(case: Case) -> tuple[Condition, ...]:
+    """Conditions of the disease that is treated, active ones first; suspected and refuted ones left out."""
+    found = [
+        c
+        for c in case.chart.conditions.of(*DISEASES)
+        if c.state in (ConditionState.ACTIVE, ConditionState.HISTORY)
+    ]
+    return tuple(sorted(found, key=lambda c: c.state is not ConditionState.ACTIVE))
+
+
+def has_disease(case: Case, *concepts: str) -> bool:
+    return any(not c.concepts.isdisjoint(concepts) for c in diseases(case))
+
+
+def _after(day: date | None, start: date | None) -> bool:
+    return day is not None and start is not None and day > start
+
+
+def assessments(case: Case) -> tuple[Observation, ...]:
+    """Recorded responses after the infusion, oldest first."""
+    start = infusion_day(case)
+    return tuple(o for o in case.chart.series("disease_response") if _after(o.when.date, start))
+
+
+@once_per_case
+def remission(case: Case) -> Event | None:
+    """First complete response after the infusion: an assessment, else a disease coded in remission."""
+    for observation in assessments(case):
+        if "complete_response" in observation.value.codes:
+            return Event(observation.when.date, evidence.of_observation(observation))
+    start = infusion_day(case)
+    days: list[Event] = []
+    for condition in case.chart.conditions.of(*DISEASES):
+        if condition.clinical_status != "remission":
+            continue
+        for moment in (condition.end, condition.recorded):
+            if moment is not None and _after(moment.date, start):
+                concept = next(c for c in DISEASES if c in condition.concepts)
+                days.append(Event(moment.date, evidence.of_fact(condition, concept)))
+                break
+    return min(days, key=lambda event: event.day or date.max, default=None)
+
+
+@once_per_case
+def relapse(case: Case) -> Event | None:
+    """First relapse or progression after the infusion: an assessment, or a disease coded so since then.
+
+    A disease that was coded relapsed before the infusion is why the cells were given, not a relapse.
+    """
+    start = infusion_day(case)
+    events: list[Event] = []
+    for observation in assessments(case):
+        if _RELAPSED_WORDS & set(observation.value.codes):
+            events.append(Event(observation.when.date, evidence.of_observation(observation)))
+            break
+    for condition in case.chart.conditions.of(*DISEASES, "relapse"):
+        if condition.state not in (ConditionState.ACTIVE, ConditionState.HISTORY):
+            continue
+        if condition.clinical_status not in _RELAPSED_STATUS and "relapse" not in condition.concepts:
+            continue
+        moment = condition.onset or condition.recorded
+        if moment is not None and _after(moment.date, start):
+            concept = next((c for c in DISEASES if c in condition.concepts), "relapse")
+            events.append(Event(moment.date, evidence.of_fact(condition, concept)))
+    return min(events, key=lambda event: event.day or date.max, default=None)

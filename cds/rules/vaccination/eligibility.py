@@ -1,0 +1,445 @@
+"""The conditions of the handbook's vaccine rows (Table 16), each judged on one day.
+
+P3, P6, P12 time since infusion; IG2, IG8 time since the last immunoglobulin; ALLO24 time since an
+allogeneic transplant; ISFREE no systemic immunosuppressant, cytotoxic drug or corticosteroid; CD4OK and BOK
+recovered counts. The numbers are parameters of the vaccine's own rule; ISFREE's is one of
+vaccination.inactivated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from enum import StrEnum
+
+from cards.finding import Evidence, Items, Message, Missing, Name, Scalar, Shown, Table, Text
+from cds.engine.case import Case
+from cds.rules import evidence, steroids
+from fhir_mapping.chart import (
+    Amount,
+    Condition,
+    ConditionState,
+    DrugRecord,
+    DrugSource,
+    EventState,
+    LossReason,
+    Moment,
+    Observation,
+    Procedure,
+    add_months,
+)
+
+LIVE = "vaccination.live"
+INACTIVATED = "vaccination.inactivated"
+_IMMUNOGLOBULINS = (
+    "ivig",
+    "subcutaneous_immunoglobulin",
+    "hyperimmune_globulin",
+    "class_immunoglobulins",
+)
+_SUPPRESSIVE = ("class_immunosuppressants", "class_antineoplastics")
+_CAR_T = frozenset({"class_cell_gene_therapy", "car_t_infusion"})
+_TRANSPLANTS = ("allo_hct", "hct_unspecified", "hx_stem_cell_transplant")
+
+
+def _said(key: str, **values: Shown) -> Message:
+    """A reason; the words are shared by all vaccine rules."""
+    return Message(f"gate.{key}", values, LIVE)
+
+
+class GateId(StrEnum):
+    P3 = "P3"
+    P6 = "P6"
+    P12 = "P12"
+    IG2 = "IG2"
+    IG8 = "IG8"
+    ALLO24 = "ALLO24"
+    ISFREE = "ISFREE"
+    CD4OK = "CD4OK"
+    BOK = "BOK"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One condition on one day. `holds` None: the chart cannot tell. `opens`: first day on which time alone
+    makes it true, None where time alone does not decide or the day is not known."""
+
+    id: GateId
+    holds: bool | None
+    reason: Message
+    opens: date | None = None
+    evidence: tuple[Evidence, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    values: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+def alive(case: Case) -> bool:
+    return not case.chart.patient.deceased
+
+
+def after_therapy(case: Case, on: date) -> bool:
+    """The rows for "after CAR-T" decide on that day: infused, or lymphodepletion has begun."""
+    course = case.chart.course
+    if course.infused is not None or course.infused_date_unknown:
+        return True
+    begun = course.ldc_first
+    if begun is not None and begun.date is not None and begun.date <= on:
+        return True
+    planned = course.infusion_planned
+    return planned is not None and planned.date is not None and planned.date <= on
+
+
+def day0(case: Case) -> date | None:
+    """Day of infusion, planned one where lymphodepletion has begun; None: not on the chart."""
+    return case.chart.course.day0_any
+
+
+def planned_day(case: Case, when: Moment | None) -> date:
+    """Day on which a draft order is meant to be given; never before today."""
+    return case.today if when is None else max(when.first_date, case.today)
+
+
+def months_passed(case: Case, gate: GateId, months: int, on: date) -> Gate:
+    """P3, P6: strictly more than n months; P12: n months reached."""
+    start = day0(case)
+    if start is None:
+        answer = None if case.chart.course.infused_date_unknown else False
+        return Gate(gate, answer, _said("no-day0", months=months), missing=(Missing("car_t_infusion"),))
+    opens = add_months(start, months)
+    strict = gate is not GateId.P12
+    if strict:
+        opens += timedelta(days=1)
+    key = "more-than-months" if strict else "months"
+    anchor = case.chart.course.infused or case.chart.course.infusion_planned
+    shown = () if anchor is None else (evidence.of_anchor(anchor, "car_t_infusion"),)
+    return Gate(gate, on >= opens, _said(key, months=months, day0=start, opens=opens), opens, shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Immunoglobulin:
+    """`last`: last dose given (None: none recorded); `running`: an order or plan goes on at that day."""
+
+    last: date | None
+    running: bool
+    undated: tuple[DrugRecord, ...]
+    records: tuple[DrugRecord, ...]
+
+
+def immunoglobulin(case: Case, on: date) -> Immunoglobulin:
+    """Every kind of immunoglobulin (chart-facts M20); doses come from given records, plans from orders."""
+    records = [d for d in case.chart.drugs.of(*_IMMUNOGLOBULINS) if "vac_rsv_mab" not in d.concepts]
+    last: date | None = None
+    running = False
+    undated: list[DrugRecord] = []
+    used: list[DrugRecord] = []
+    for record in records:
+        timing = record.timing
+        end = timing.last or timing.first
+        if record.given:
+            used.append(record)
+            if end is None:
+                undated.append(record)
+            elif end.date <= case.today:
+                last = end.date if last is None else max(last, end.date)
+            elif record.source is DrugSource.DISPENSE and timing.first is not None:
+                last = timing.first.date if last is None else max(last, timing.first.date)
+        if not record.in_force or (timing.first is not None and timing.first.first_date > on):
+            continue
+        open_end = timing.ongoing or (record.source is DrugSource.STATEMENT and timing.last is None)
+        if open_end or (end is not None and end.date >= on):
+            running = True
+            used.append(record)
+        elif end is not None and end.date > case.today:
+            last = end.date if last is None else max(last, end.date)
+            used.append(record)
+    for vaccine in case.chart.vaccines.of(*_IMMUNOGLOBULINS):
+        if vaccine.when is not None and vaccine.when.date <= case.today:
+            last = vaccine.when.date if last is None else max(last, vaccine.when.date)
+    return Immunoglobulin(last, running, tuple(undated), tuple(dict.fromkeys(used)))
+
+
+def immunoglobulin_passed(case: Case, gate: GateId, months: int, on: date) -> Gate:
+    """IG2, IG8: none recorded, or strictly more than n months since the last dose."""
+    found = immunoglobulin(case, on)
+    shown = tuple(evidence.of_drug(record) for record in found.records)
+    opens = None if found.last is None else add_months(found.last, months) + timedelta(days=1)
+    values: dict[str, Scalar] = {} if found.last is None else {"immunoglobulin_last": found.last}
+    if found.running:
+        if found.last is None or opens is None:
+            return Gate(gate, False, _said("ig-ordered"), None, shown)
+        return Gate(
+            gate, False, _said("ig-running", last=found.last, opens=opens), opens, shown, values=values
+        )
+    if found.last is not None and opens is not None:
+        if on < opens:
+            reason = _said("ig-wait", last=found.last, months=months, opens=opens)
+            return Gate(gate, False, reason, opens, shown, values=values)
+        if not found.undated:
+            return Gate(
+                gate, True, _said("ig-over", last=found.last, months=months), opens, shown, values=values
+            )
+    if found.undated:
+        return Gate(gate, None, _said("ig-undated"), None, shown, (Missing("ivig"),))
+    return Gate(gate, True, _said("ig-none"))
+
+
+def _suppressive(case: Case, on: date) -> tuple[list[DrugRecord], list[DrugRecord]]:
+    """Drugs active on the day that suppress immunity, and those that only a readable dose would settle."""
+    limit = case.p(INACTIVATED)["replacement_prednisone_mg"]
+    certain: list[DrugRecord] = []
+    open_ones: list[DrugRecord] = []
+    for record in case.chart.drugs.of(*_SUPPRESSIVE, *steroids.GLUCOCORTICOIDS):
+        if not steroids.systemic(record.route) or record.is_any(_CAR_T | {"bcg_intravesical"}):
+            continue
+        if not steroids.active_on(record, on):
+            continue
+        other = record.is_any(frozenset(_SUPPRESSIVE)) and not record.is_any(
+            frozenset(steroids.GLUCOCORTICOIDS)
+        )
+        if other or not steroids.is_replacement(record, case):
+            certain.append(record)
+            continue
+        daily = steroids.daily_equivalent(record)
+        if daily is None:
+            open_ones.append(record)
+        elif daily > limit:
+            certain.append(record)
+    return certain, open_ones
+
+
+def suppressing_drugs(case: Case, on: date) -> tuple[DrugRecord, ...]:
+    """Systemic immunosuppressants, cytotoxic drugs and corticosteroids active on that day."""
+    return tuple(_suppressive(case, on)[0])
+
+
+def drug_names(records: Iterable[DrugRecord]) -> Items:
+    names: dict[str, Shown] = {}
+    for record in records:
+        key = record.ingredients[0] if record.ingredients else record.name
+        names[key] = Name(key) if record.ingredients else Text(record.name)
+    return Items(tuple(names.values()))
+
+
+def suppression_free(case: Case, on: date) -> Gate:
+    """ISFREE on that day."""
+    certain, open_ones = _suppressive(case, on)
+    if certain:
+        last = max(
+            (r.timing.last.date for r in certain if r.timing.last and not r.timing.ongoing), default=None
+        )
+        endless = any(r.timing.last is None or r.timing.ongoing for r in certain)
+        opens = None if endless or last is None else last + timedelta(days=1)
+        shown = tuple(evidence.of_drug(record) for record in certain)
+        values: dict[str, Scalar] = {"drugs": ", ".join(sorted(_ids(certain)))}
+        return Gate(
+            GateId.ISFREE, False, _said("is-active", drugs=drug_names(certain)), opens, shown, values=values
+        )
+    if open_ones:
+        shown = tuple(evidence.of_drug(record) for record in open_ones)
+        missing = tuple(Missing(name, resource=r.reference) for r in open_ones for name in r.ingredients[:1])
+        return Gate(
+            GateId.ISFREE, None, _said("is-unknown", drugs=drug_names(open_ones)), None, shown, missing
+        )
+    return Gate(GateId.ISFREE, True, _said("is-free"))
+
+
+def _ids(records: Iterable[DrugRecord]) -> set[str]:
+    return {record.ingredients[0] if record.ingredients else record.name for record in records}
+
+
+def recent(case: Case, concept: str, days: int, on: date) -> tuple[Observation | None, Missing | None]:
+    """Newest value after day 0 and at most `days` old on that day, else why there is none."""
+    series = case.chart.series(concept)
+    start = case.chart.course.day0
+    newest = series.latest(case.now, None, lambda o: o.value.quantity is not None)
+    if newest is None:
+        return None, Missing(concept)
+    too_old = (on - newest.when.first_date).days > days
+    before = start is not None and newest.when.date <= start
+    if too_old or before:
+        return None, Missing(concept, LossReason.STALE, newest.reference)
+    return newest, None
+
+
+def cd4_recovered(case: Case, on: date) -> Gate:
+    """CD4OK: more than the limit, on a value after day 0 and not too old."""
+    p = case.p(LIVE)
+    found, lack = recent(case, "cd4_abs", p.int("lab_age_days"), on)
+    limit = Amount(p["cd4_per_ul"], "/uL")
+    if found is None or found.value.quantity is None:
+        missing = () if lack is None else (lack,)
+        return Gate(GateId.CD4OK, None, _said("cd4-unknown", days=p.int("lab_age_days")), missing=missing)
+    quantity = found.value.quantity
+    answer = quantity.above(limit.value)
+    key = {True: "cd4-ok", False: "cd4-low", None: "cd4-open"}[answer]
+    reason = _said(key, value=evidence.shown(quantity), when=found.when.date, limit=limit)
+    missing = (Missing("cd4_abs", resource=found.reference),) if answer is None else ()
+    values: dict[str, Scalar] = {"cd4_per_ul": quantity.value}
+    return Gate(GateId.CD4OK, answer, reason, None, (evidence.of_observation(found),), missing, values)
+
+
+def b_recovered(case: Case, on: date) -> Gate:
+    """BOK: CD19+ or CD20+ cells above the handbook's limit. Between the origin paper's limit, ten times
+    lower, and the handbook's the card names both."""
+    p = case.p(LIVE)
+    days, limit, origin = p.int("lab_age_days"), p["b_per_ul"], p["b_origin_per_ul"]
+    lacks: list[Missing] = []
+    best: Observation | None = None
+    answers: list[bool | None] = []
+    shown: list[Evidence] = []
+    for concept in ("cd19_abs", "cd20_abs"):
+        found, lack = recent(case, concept, days, on)
+        if found is None or found.value.quantity is None:
+            lacks += [lack] if lack is not None else []
+            continue
+        answers.append(found.value.quantity.above(limit))
+        shown.append(evidence.of_observation(found))
+        if (
+            best is None
+            or best.value.quantity is None
+            or found.value.quantity.value > best.value.quantity.value
+        ):
+            best = found
+    if best is None or best.value.quantity is None:
+        only_cd19 = tuple(m for m in lacks if m.concept == "cd19_abs")
+        return Gate(GateId.BOK, None, _said("b-unknown", days=days), missing=only_cd19)
+    quantity = best.value.quantity
+    values: dict[str, Scalar] = {"b_per_ul": quantity.value}
+    answer = True if True in answers else (None if None in answers else False)
+    key = {True: "b-ok", False: "b-low", None: "b-open"}[answer]
+    if answer is False and quantity.above(origin):
+        key, values = "b-between", {**values, "meets_origin": True}
+    reason = _said(
+        key,
+        value=evidence.shown(quantity),
+        when=best.when.date,
+        limit=Amount(limit, "/uL"),
+        origin=Amount(origin, "/uL"),
+    )
+    missing = (Missing(best.concept, resource=best.reference),) if answer is None else ()
+    return Gate(GateId.BOK, answer, reason, None, tuple(shown), missing, values)
+
+
+def transplants(case: Case, *concepts: str) -> tuple[Procedure | Condition, ...]:
+    """Transplants done, oldest first: procedures, and transplant history without a procedure."""
+    chart = case.chart
+    done = [
+        p
+        for p in chart.procedures.of(*concepts)
+        if p.state in (EventState.DONE, EventState.RUNNING, EventState.TOOK_PLACE)
+    ]
+    history = [
+        c
+        for c in chart.conditions.of(*concepts)
+        if c.state in (ConditionState.ACTIVE, ConditionState.HISTORY)
+    ]
+    return (*done, *history)
+
+
+def transplant_passed(case: Case, on: date) -> Gate:
+    """ALLO24. A transplant of unknown type or day leaves the question open until 24 months are over."""
+    months = case.p(LIVE).int("allo_hct_months")
+    last: date | None = None
+    wait: date | None = None
+    asked: list[Procedure | Condition] = []
+    shown: list[Evidence] = []
+    own_known = bool(transplants(case, "allo_hct", "auto_hct"))
+    for graft in transplants(case, *_TRANSPLANTS):
+        certain = "allo_hct" in graft.concepts
+        if not certain and isinstance(graft, Condition) and own_known:
+            continue  # the history entry repeats a transplant that the procedures date and type
+        moment = graft.start if isinstance(graft, Procedure) else graft.onset
+        shown.append(evidence.of_fact(graft, "allo_hct" if certain else "hct_unspecified"))
+        if moment is None:
+            asked.append(graft)
+            continue
+        opens = add_months(moment.date, months) + timedelta(days=1)
+        if certain:
+            last = moment.date if last is None else max(last, moment.date)
+            wait = opens if wait is None else max(wait, opens)
+        elif on < opens:
+            asked.append(graft)
+    if wait is not None and last is not None and on < wait:
+        reason = _said("allo-wait", day=last, months=months, opens=wait)
+        return Gate(GateId.ALLO24, False, reason, wait, tuple(shown))
+    if asked:
+        missing = (Missing("allo_hct", resource=asked[0].reference),)
+        return Gate(GateId.ALLO24, None, _said("allo-unknown", months=months), None, tuple(shown), missing)
+    if last is None:
+        return Gate(GateId.ALLO24, True, _said("allo-none"))
+    return Gate(GateId.ALLO24, True, _said("allo-over", day=last, months=months), wait, tuple(shown))
+
+
+def live_gates(case: Case, on: date) -> tuple[Gate, ...]:
+    """The gate of live and of novel-adjuvanted vaccines: P12, CD4OK, BOK, ISFREE, IG8, ALLO24."""
+    p = case.p(LIVE)
+    return (
+        months_passed(case, GateId.P12, p.int("months_after_infusion"), on),
+        cd4_recovered(case, on),
+        b_recovered(case, on),
+        suppression_free(case, on),
+        immunoglobulin_passed(case, GateId.IG8, p.int("immunoglobulin_months"), on),
+        transplant_passed(case, on),
+    )
+
+
+def inactivated_gates(case: Case, on: date) -> tuple[Gate, ...]:
+    """P6, IG2, ISFREE."""
+    p = case.p(INACTIVATED)
+    return (
+        months_passed(case, GateId.P6, p.int("months_after_infusion"), on),
+        immunoglobulin_passed(case, GateId.IG2, p.int("immunoglobulin_months"), on),
+        suppression_free(case, on),
+    )
+
+
+def failing(gates: Iterable[Gate]) -> tuple[Gate, ...]:
+    return tuple(gate for gate in gates if gate.holds is False)
+
+
+def unknown(gates: Iterable[Gate]) -> tuple[Gate, ...]:
+    return tuple(gate for gate in gates if gate.holds is None)
+
+
+def earliest(gates: Iterable[Gate], on: date) -> date | None:
+    """First day on which every dated condition holds; None where that is not after `on`, or a day that
+    has to pass is not known."""
+    gates = tuple(gates)
+    if any(
+        g.holds is False and g.opens is None and g.id in (GateId.P3, GateId.P6, GateId.P12) for g in gates
+    ):
+        return None
+    days = [gate.opens for gate in gates if gate.opens is not None]
+    found = max(days, default=None)
+    return found if found is not None and found > on else None
+
+
+def table_of(gates: Iterable[Gate]) -> Table:
+    """The conditions, unmet ones first."""
+    order = {False: 0, None: 1, True: 2}
+    words = {False: "no", None: "unknown", True: "yes"}
+    rows = tuple(
+        (_said(f"name.{gate.id}"), _said(f"word.{words[gate.holds]}"), gate.reason)
+        for gate in sorted(gates, key=lambda gate: order[gate.holds])
+    )
+    return Table((_said("header.condition"), _said("header.state"), _said("header.found")), rows)
+
+
+def all_evidence(gates: Iterable[Gate]) -> tuple[Evidence, ...]:
+    return tuple(dict.fromkeys(item for gate in gates for item in gate.evidence))
+
+
+def all_missing(gates: Iterable[Gate]) -> tuple[Missing, ...]:
+    return tuple(dict.fromkeys(item for gate in gates for item in gate.missing))
+
+
+def gate_values(gates: Iterable[Gate]) -> dict[str, Scalar | list[Scalar]]:
+    """Machine-readable state of the conditions."""
+    gates = tuple(gates)
+    result: dict[str, Scalar | list[Scalar]] = {}
+    for gate in gates:
+        result.update(gate.values)
+    result["unmet"] = [gate.id.value for gate in gates if gate.holds is False]
+    result["not_known"] = [gate.id.value for gate in gates if gate.holds is None]
+    return result

@@ -1,0 +1,229 @@
+"""Inactivated influenza vaccine after CAR-T cells: from more than three months on, every season."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+
+from cards.finding import (
+    Bullet,
+    Create,
+    Finding,
+    Indicator,
+    Outcome,
+    Paragraph,
+    Suggestion,
+    VaccineProposal,
+    msg,
+)
+from cds.engine.case import Case
+from cds.engine.rule import rule
+from cds.rules import evidence
+from cds.rules.follow_up.b_cell_recovery import Share, b_cells
+from cds.rules.vaccination.answers import allowed, later
+from cds.rules.vaccination.classes import (
+    Classified,
+    VaccineClass,
+    at_most_info,
+    classify,
+    concerns,
+    drafted,
+    name_of,
+)
+from cds.rules.vaccination.eligibility import (
+    Gate,
+    GateId,
+    after_therapy,
+    alive,
+    drug_names,
+    months_passed,
+    planned_day,
+    suppressing_drugs,
+)
+from fhir_mapping.chart import Vaccine
+
+RULE = "vaccination.influenza"
+PRODUCT = "vac_influenza_inactivated"
+
+
+def season_start(case: Case, on: date) -> date | None:
+    """First day of the season that `on` falls in; None out of season."""
+    first, last = case.facility.influenza_season
+    inside = first <= on.month <= last if first <= last else on.month >= first or on.month <= last
+    if not inside:
+        return None
+    return date(on.year if on.month >= first else on.year - 1, first, 1)
+
+
+def season_of_dose(case: Case, on: date) -> date:
+    """First day of the season that a dose on that day counts for: the running one, else the last begun."""
+    first = case.facility.influenza_season[0]
+    return season_start(case, on) or date(on.year if on.month >= first else on.year - 1, first, 1)
+
+
+def given(case: Case, *classes: VaccineClass) -> tuple[tuple[Vaccine, date], ...]:
+    """Full doses of these classes on the chart with their day, oldest first."""
+    found = [
+        (v, v.when.date)
+        for v in case.chart.vaccines.all
+        if v.when is not None
+        and not v.subpotent
+        and v.when.first_date <= case.today
+        and classify(v).vaccine_class in classes
+    ]
+    return tuple(sorted(found, key=lambda dose: dose[1]))
+
+
+def weak_response(case: Case, on: date) -> tuple[Bullet, ...]:
+    """Why a poor response is likely: B-cell aplasia, immunosuppression."""
+    reasons = []
+    if b_cells(case).aplasia:
+        reasons.append(Bullet(msg("detail.aplasia")))
+    drugs = suppressing_drugs(case, on)
+    if drugs:
+        reasons.append(Bullet(msg("detail.suppressed", drugs=drug_names(drugs))))
+    return tuple(reasons)
+
+
+def waiting_gate(case: Case, rule_id: str, on: date) -> Gate:
+    """P3 with the rule's own number of months."""
+    return months_passed(case, GateId.P3, case.p(rule_id).int("months_after_infusion"), on)
+
+
+@rule(RULE, concerns=concerns(VaccineClass.INFLUENZA))
+def influenza_vaccine(case: Case) -> Iterator[Finding]:
+    """Each drafted influenza vaccine; on patient-view what is due in season."""
+    if case.ordering:
+        for vaccine, told in drafted(case, VaccineClass.INFLUENZA):
+            on = planned_day(case, vaccine.when)
+            if after_therapy(case, on):
+                yield order_of(case, RULE, vaccine, told, on)
+    else:
+        yield from _due(case)
+
+
+def order_of(case: Case, rule_id: str, vaccine: Vaccine, told: Classified, on: date) -> Finding:
+    """Verdict on one order of an influenza or SARS-CoV-2 vaccine: only the time since infusion counts."""
+    gate = waiting_gate(case, rule_id, on)
+    name = name_of(vaccine, told)
+    weak = weak_response(case, on)
+    indicator: Indicator | None
+    suggestions: tuple[Suggestion, ...] = ()
+    if gate.holds is False:
+        outcome, indicator = Outcome.TOO_EARLY, Indicator.WARNING
+        if gate.opens is None:
+            summary = msg("summary.order-undated", vaccine=name)
+        else:
+            summary = msg("summary.order-too-early", vaccine=name, first=gate.opens)
+            suggestions = (later(case, vaccine, told, gate.opens),)
+    elif gate.holds is None:
+        outcome, indicator = Outcome.CANNOT_CHECK, Indicator.WARNING
+        summary = msg("summary.order-unknown", vaccine=name)
+    elif weak:
+        outcome, indicator = Outcome.PASS, Indicator.INFO
+        summary = msg("summary.order-weak", vaccine=name)
+    else:
+        outcome, indicator = Outcome.PASS, None
+        summary = msg("summary.order-pass", vaccine=name)
+    waiting = gate.holds is False and gate.opens is not None
+    return Finding(
+        rule=rule_id,
+        outcome=outcome,
+        indicator=None if indicator is None else at_most_info(vaccine, indicator),
+        summary=summary,
+        subject=vaccine.reference,
+        resource=vaccine.reference,
+        detail=(Paragraph(gate.reason), *weak, Paragraph(msg("detail.response"))),
+        values={
+            "row": "P3" if outcome is not Outcome.PASS else "permitted",
+            "vaccine_class": told.vaccine_class.value,
+            "planned": on,
+            **({"earliest": gate.opens} if waiting and gate.opens is not None else {}),
+        },
+        evidence=gate.evidence,
+        missing=gate.missing,
+        suggestions=suggestions,
+        until=gate.opens if waiting else None,
+        unconcluded=gate.holds is None,
+    )
+
+
+def _offer(case: Case, start: date) -> tuple[Suggestion, ...]:
+    if not allowed(case, PRODUCT):
+        return ()
+    label = msg("suggest.vaccine", start=start)
+    return (Suggestion("vaccine", label, (Create(VaccineProposal(PRODUCT, start)),), recommended=True),)
+
+
+def _due(case: Case) -> Iterator[Finding]:
+    if case.chart.course.day0 is None or not alive(case):
+        return
+    season = season_start(case, case.today)
+    if season is None:
+        return
+    gate = waiting_gate(case, RULE, case.today)
+    opens = gate.opens
+    if opens is None:
+        return
+    values: dict[str, str | date | int] = {"season_from": season}
+    doses = [dose for dose in given(case, VaccineClass.INFLUENZA, VaccineClass.LIVE) if _influenza(dose[0])]
+    this_season = [dose for dose in doses if dose[1] >= season]
+    shown = (*gate.evidence, *(evidence.of_fact(v, PRODUCT) for v, _ in this_season))
+    if not gate.holds:
+        yield Finding(
+            rule=RULE,
+            outcome=Outcome.WAIT,
+            indicator=Indicator.WARNING,
+            summary=msg("summary.wait", first=opens),
+            detail=(Paragraph(gate.reason), *_early_note(this_season), Paragraph(msg("detail.response"))),
+            values={"row": "not-P3", "earliest": opens, **values},
+            evidence=shown,
+            suggestions=_offer(case, opens),
+            until=opens,
+        )
+        return
+    counting = [day for _, day in this_season if day >= opens]
+    early = [day for _, day in this_season if opens > day > case.chart.course.day0]
+    recovered = b_cells(case)
+    summary = msg("summary.due")
+    outcome, indicator, row = Outcome.DUE, Indicator.WARNING, "due"
+    if counting:
+        outcome, indicator, row = Outcome.DONE, Indicator.INFO, "done"
+        values["given_on"] = counting[-1]
+        summary = msg("summary.done", day=counting[-1])
+        since = recovered.recovered_on
+        if recovered.state is Share.RECOVERED and since is not None and since > counting[-1]:
+            outcome, row = Outcome.CONSIDER, "booster"
+            values["recovered_on"] = since
+            summary = msg("summary.booster", day=counting[-1], recovered=since)
+    elif early:
+        outcome, indicator, row = Outcome.CONSIDER, Indicator.INFO, "early-dose"
+        values["given_on"] = early[-1]
+        summary = msg("summary.early-dose", day=early[-1])
+    offered = outcome in (Outcome.DUE, Outcome.CONSIDER)
+    before = not counting and not early and bool(this_season)
+    yield Finding(
+        rule=RULE,
+        outcome=outcome,
+        indicator=indicator,
+        summary=summary,
+        detail=(
+            Paragraph(gate.reason),
+            *((Bullet(msg("detail.whatever-recovery")),) if row == "due" else ()),
+            *((Bullet(msg("detail.before-infusion", day=this_season[-1][1])),) if before else ()),
+            *((Bullet(msg("detail.none-recorded")),) if row == "due" and not this_season else ()),
+            *weak_response(case, case.today),
+            Paragraph(msg("detail.response")),
+        ),
+        values={"row": row, **values},
+        evidence=shown,
+        suggestions=_offer(case, case.today) if offered else (),
+    )
+
+
+def _influenza(vaccine: Vaccine) -> bool:
+    return not vaccine.concepts.isdisjoint({PRODUCT, "vac_influenza_laiv", "vac_influenza_adjuvanted"})
+
+
+def _early_note(doses: list[tuple[Vaccine, date]]) -> tuple[Bullet, ...]:
+    return (Bullet(msg("detail.given-already", day=doses[-1][1])),) if doses else ()
