@@ -107,7 +107,7 @@ def _order_finding(case: Case, line: Line, subject: str, resource: str, day: dat
         "day": day,
         "earliest": line.earliest if line.earliest is not None else msg("cell.none"),
     }
-    values: Values = dict(line_values(line)) | {"leukapheresis": day}
+    values: Values = {**line_values(line), "leukapheresis": day}
     if line.end.ongoing:
         values["stop_by"] = day - timedelta(days=entry.days)
     return Finding(
@@ -171,7 +171,7 @@ def _page(case: Case) -> Iterator[Finding]:
     if earliest is not None:
         values["earliest"] = earliest
     if unknown:
-        values["not_assessed"] = list(unknown)
+        values["not_assessed"] = [*unknown]
     shown = {
         "drug": shown_name(worst.use),
         "needed": Days(worst.interval.low),

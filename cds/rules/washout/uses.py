@@ -223,13 +223,20 @@ def _kind(record: DrugRecord) -> Kind:
 
 
 def _of_exposure(
-    case: Case, exposure: Exposure, anchor: date | None, since: date | None, cycles: dict[str, _Cycle]
+    case: Case,
+    exposure: Exposure,
+    anchor: date | None,
+    since: date | None,
+    without: frozenset[str],
+    cycles: dict[str, _Cycle],
 ) -> Use | None:
     drug = exposure.ingredient
     kept = [
         r
         for r in exposure.records
-        if _begins_by(r.timing.first, anchor) and _started_from(end_of(r), r.timing.first, since)
+        if r.reference not in without
+        and _begins_by(r.timing.first, anchor)
+        and _started_from(end_of(r), r.timing.first, since)
     ]
     if exposure.records and not kept:
         return None
@@ -383,17 +390,19 @@ def _later(end: End, other: End) -> bool:
     return end.last.latest > other.last.latest
 
 
-def uses(case: Case, anchor: date | None, since: date | None = None) -> tuple[Use, ...]:
+def uses(
+    case: Case, anchor: date | None, since: date | None = None, without: frozenset[str] = frozenset()
+) -> tuple[Use, ...]:
     """Everything used by the anchor (begun later: left out) and, if given, not ended before `since`.
 
-    Sorted by subject. CAR-T products are no exposure here.
+    Records whose reference is in `without` do not count. Sorted by subject. CAR-T products are no exposure.
     """
     cycles: dict[str, _Cycle] = {}
     found: list[Use] = []
     for exposure in case.chart.exposures:
         if "class_cell_gene_therapy" in exposure.concepts or "car_t_infusion" in exposure.concepts:
             continue
-        use = _of_exposure(case, exposure, anchor, since, cycles)
+        use = _of_exposure(case, exposure, anchor, since, without, cycles)
         if use is not None:
             found.append(use)
     found += _newest_per_class(_procedures(case, anchor, since, cycles))

@@ -1,0 +1,391 @@
+"""Interval from bridging therapy to the first dose of lymphodepletion (handbook Table 4 and 1.5.2).
+
+Speaks after the collection: on a bridging drug that is signed while lymphodepletion is planned, on
+lymphodepletion that is signed or booked, and as a table on the patient's page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+
+from cards.finding import (
+    Block,
+    Bullet,
+    Days,
+    Evidence,
+    Finding,
+    Indicator,
+    Items,
+    Missing,
+    Name,
+    Outcome,
+    Override,
+    Paragraph,
+    msg,
+)
+from cds.engine.case import Case, once_per_case
+from cds.engine.rule import Hook, rule
+from cds.rules.disease import Disease, disease, disease_evidence
+from cds.rules.readiness.phase import collected, collection_date, infused
+from cds.rules.washout.intervals import Interval, Line, badness, order_indicator, read_intervals, worst_line
+from cds.rules.washout.uses import End, Kind, Use, draft_uses, procedure_end, uses
+from cds.rules.washout.wording import Values, last_dose, latest_day, line_values, notes, shown_name, table
+from fhir_mapping.chart import ConditionState, DrugRecord, EventState, Procedure, Route
+
+RULE = "washout.lymphodepletion"
+OVERRIDES = (Override.DISEASE_PROGRESSION, Override.RISK_BENEFIT, Override.DATA_OUTDATED, Override.OTHER)
+
+
+def applies(case: Case) -> bool:
+    """Collected, not infused, and lymphodepletion not yet begun."""
+    first = case.chart.course.ldc_first
+    begun = first is not None and first.done and (first.date is None or first.date < case.today)
+    return collected(case) and not infused(case) and not begun
+
+
+@once_per_case
+def planned_start(case: Case) -> date | None:
+    """D_ldc0 as planned or begun today; None where lymphodepletion has no date."""
+    first = case.chart.course.ldc_first
+    return None if first is None else first.date
+
+
+@once_per_case
+def _own_records(case: Case) -> frozenset[str]:
+    """The lymphodepletion itself is no bridging."""
+    return frozenset(record.reference for record in case.chart.course.ldc_records)
+
+
+@once_per_case
+def intervals(case: Case) -> tuple[Interval, ...]:
+    """The rows for the patient's disease. A disease that is not DLBCL or FL takes Table 4 as printed."""
+    numbers = case.p(RULE)
+    wanted = "lymphoma" if disease(case).lymphoma else "other"
+    rows = numbers.table("intervals")
+    chosen = replace(numbers, tables={"intervals": tuple(r for r in rows if r["disease"] in ("any", wanted))})
+    return read_intervals(chosen)
+
+
+# --- radiotherapy
+
+
+_LUNG = frozenset({"lung", "thorax"})
+_HAPPENED = (EventState.DONE, EventState.RUNNING, EventState.STOPPED)
+
+
+def _radiotherapy(case: Case, day: date | None) -> Iterator[Use]:
+    since = collection_date(case)
+    for procedure in case.chart.procedures.of("radiotherapy", "radiotherapy_lung"):
+        end = procedure_end(procedure)
+        if procedure.state not in _HAPPENED:
+            continue
+        if day is not None and procedure.start is not None and procedure.start.first_date > day:
+            continue
+        if since is not None and end.last is not None and end.last.date < since:
+            continue
+        yield _radiation_use(procedure, end)
+
+
+def _radiation_use(procedure: Procedure, end: End) -> Use:
+    lung = "radiotherapy_lung" in procedure.concepts or not procedure.body_sites.isdisjoint(_LUNG)
+    site_known = lung or bool(procedure.body_sites)
+    concept = "radiotherapy_lung" if lung else "radiotherapy"
+    return Use(
+        subject=procedure.reference,
+        concept=concept,
+        name=procedure.text,
+        drug="",
+        route=None,
+        ends={concept: end},
+        possible={} if site_known else {"radiotherapy_lung": end},
+        kind=Kind.PROCEDURE,
+        reference=procedure.reference,
+        first=procedure.start,
+        flags=procedure.flags,
+    )
+
+
+# --- lines
+
+
+def lines_before(case: Case, day: date | None) -> tuple[Line, ...]:
+    """Bridging since the collection, judged against the first day of lymphodepletion, worst first."""
+    found = [
+        worst_line(use, intervals(case), day)
+        for use in (
+            *uses(case, day, since=collection_date(case), without=_own_records(case)),
+            *_radiotherapy(case, day),
+        )
+    ]
+    return tuple(sorted((_reviewed(case, line) for line in found if line is not None), key=badness))
+
+
+def _drug_cytopenia(case: Case, drug: str) -> tuple[Evidence, ...]:
+    """Evidence of a cytopenia under the drug: attributed to it, or neutrophils below the limit."""
+    found: list[Evidence] = []
+    for condition in case.chart.conditions.of("neutropenia", "thrombocytopenia", "anemia", "pancytopenia"):
+        if condition.state is ConditionState.ACTIVE and drug in condition.attributed_to:
+            found.append(Evidence(condition.reference, "adverse_event", effective=condition.onset))
+    numbers = case.p(RULE)
+    anc = case.chart.series("anc").latest(case.now, timedelta(days=numbers.int("counts_max_age_days")))
+    quantity = None if anc is None else anc.value.quantity
+    if anc is not None and quantity is not None:
+        scale = 1000 if quantity.unit == "10*3/uL" else 1
+        per_ul = replace(quantity, value=quantity.value * scale)
+        if per_ul.below(numbers["ibrutinib_anc_below_per_ul"]):
+            found.append(Evidence(anc.reference, "anc", quantity.value, quantity.unit, anc.when))
+    return tuple(found)
+
+
+def _reviewed(case: Case, line: Line) -> Line:
+    """The short interval of ibrutinib holds only without a drug-related cytopenia."""
+    if line.interval.row != "B7" or line.outcome not in (Outcome.MET, Outcome.MET_MINIMUM):
+        return line
+    table_days = case.p(RULE).int("B6_days")
+    if (line.gap or 0) >= table_days or not _drug_cytopenia(case, "ibrutinib"):
+        return line
+    return replace(line, outcome=Outcome.REVIEW)
+
+
+def _sequential(case: Case, line: Line) -> bool:
+    """High-dose cytarabine that leads straight into lymphodepletion in rapidly progressing ALL."""
+    if line.interval.row != "B1" or disease(case) is not Disease.B_ALL:
+        return False
+    return any("purpose_sequential_bridging" in record.purposes for record in line.use.records)
+
+
+def _replacement(line: Line) -> bool:
+    records = line.use.records
+    return line.interval.row == "B8" and any(
+        "purpose_replacement" in r.purposes or "adrenal_insufficiency" in r.reasons for r in records
+    )
+
+
+def _indicator(case: Case, line: Line) -> Indicator | None:
+    if line.outcome is Outcome.REVIEW:
+        return Indicator.WARNING
+    if line.outcome is Outcome.NOT_MET and (_sequential(case, line) or _replacement(line)):
+        return Indicator.INFO
+    if line.outcome is Outcome.MET_MINIMUM and line.interval.row in ("B4", "B5"):
+        return Indicator.INFO
+    return order_indicator(line)
+
+
+def _row_notes(case: Case, lines: Sequence[Line]) -> tuple[Block, ...]:
+    found: list[Block] = list(notes(x for x in lines if not x.interval.row.startswith(("B4", "B5"))))
+    for line in lines:
+        row = line.interval.row
+        if line.use.concept == "radiotherapy" and line.use.possible:
+            found.append(Bullet(msg("note.if-lung", needed=Days(case.p(RULE).int("B5_days")))))
+        if row in ("B4", "B5") and line.interval.ranged and line.outcome is not Outcome.MET:
+            found.append(Bullet(msg("note.radiotherapy-lymphoma", full=Days(line.interval.full))))
+        if row == "B3":
+            found.append(Bullet(msg("note.counts-recover")))
+        if line.outcome is Outcome.REVIEW:
+            found.append(Bullet(msg("note.ibrutinib-cytopenia")))
+        if _sequential(case, line):
+            found.append(Bullet(msg("note.sequential")))
+        if row == "B8" and line.outcome is Outcome.NOT_MET:
+            key = "note.replacement" if _replacement(line) else "note.steroid"
+            found.append(Bullet(msg(key)))
+    return tuple(dict.fromkeys(found))
+
+
+def _key(line: Line) -> str:
+    if line.end.ongoing:
+        return "ongoing"
+    if line.end.last is None:
+        return "last-unknown"
+    if line.outcome is Outcome.REVIEW:
+        return "review"
+    if line.outcome is Outcome.MET_MINIMUM:
+        return "met-minimum"
+    if line.outcome is Outcome.NOT_MET:
+        return "not-met"
+    return "possible" if line.possible is not None else "met"
+
+
+def _finding(case: Case, line: Line, subject: str, resource: str, day: date) -> Finding:
+    key = _key(line)
+    shown = {
+        "drug": shown_name(line.use),
+        "gap": Days(line.gap) if line.gap is not None else msg("cell.none"),
+        "needed": line.interval.needed(),
+        "day": day,
+        "earliest": line.earliest if line.earliest is not None else msg("cell.none"),
+    }
+    values: Values = {**line_values(line), "lymphodepletion": day}
+    detail: list[Block] = [
+        Paragraph(msg("detail.found", last=last_dose(line), **shown)),
+        Bullet(msg("detail.criterion", row=line.interval.row, **shown)),
+    ]
+    if line.end.ongoing and line.needed is not None:
+        stop_by = day - timedelta(days=line.needed)
+        values["stop_by"] = stop_by
+        detail.append(Bullet(msg("detail.stop-by", stop_by=stop_by, **shown)))
+    if line.interval.ranged and line.outcome is Outcome.NOT_MET and line.full is not None:
+        detail.append(Bullet(msg("detail.range", full=line.full, **shown)))
+    detail += _row_notes(case, (line,))
+    cytopenia = _drug_cytopenia(case, "ibrutinib") if line.outcome is Outcome.REVIEW else ()
+    missing = () if line.end.known else (Missing(line.use.concept),)
+    if line.possible is not None:
+        missing = (*missing, Missing(line.use.concept, resource=line.use.reference))
+    return Finding(
+        rule=RULE,
+        outcome=line.outcome,
+        indicator=_indicator(case, line),
+        summary=msg(f"summary.{key}", **shown),
+        subject=subject,
+        detail=tuple(detail),
+        values=values,
+        evidence=(*line.use.evidence(), *cytopenia, *disease_evidence(case)),
+        missing=missing,
+        resource=resource,
+        overrides=OVERRIDES,
+        until=line.earliest if line.outcome is Outcome.NOT_MET else None,
+        unconcluded=line.outcome is Outcome.UNKNOWN,
+    )
+
+
+# --- drugs without a stated interval (B10)
+
+
+def _without_interval(case: Case) -> frozenset[str]:
+    return frozenset(row["drug"] for row in case.p(RULE).table("no_interval"))
+
+
+def _listed_finding(case: Case, use: Use, subject: str, resource: str) -> Finding:
+    return Finding(
+        rule=RULE,
+        outcome=Outcome.INFO,
+        indicator=Indicator.INFO,
+        summary=msg("summary.no-interval", drug=shown_name(use)),
+        subject=subject,
+        detail=(Paragraph(msg("detail.no-interval", drug=shown_name(use))),),
+        values={"row": "B10", "drug": use.concept},
+        evidence=use.evidence(),
+        resource=resource,
+    )
+
+
+def _systemic(route: Route | None) -> bool:
+    return route is None or route.systemic or route is Route.OTHER
+
+
+# --- hooks
+
+
+def _draft_findings(case: Case, draft: DrugRecord, day: date) -> Iterator[Finding]:
+    if draft.timing.first is not None and draft.timing.first.first_date > day:
+        return
+    found = [worst_line(use, intervals(case), day) for use in draft_uses(case, draft)]
+    lines = sorted((_reviewed(case, line) for line in found if line is not None), key=badness)
+    if lines:
+        yield _finding(case, lines[0], draft.reference, draft.reference, day)
+        return
+    for use in draft_uses(case, draft):
+        if use.drug in _without_interval(case) and _systemic(use.route):
+            yield _listed_finding(case, use, draft.reference, draft.reference)
+
+
+def _start_findings(case: Case, reference: str, day: date) -> Iterator[Finding]:
+    """Lymphodepletion under question: one card per bridging therapy that lies too close."""
+    for line in lines_before(case, day):
+        yield _finding(case, line, f"{reference}|{line.use.subject}", reference, day)
+
+
+def _signed_start(case: Case) -> tuple[str, date | None] | None:
+    """The lymphodepletion order of this hook that begins first, with its day."""
+    own = _own_records(case)
+    drafts = [d for d in case.judged_drugs() if d.reference in own]
+    dated = sorted(
+        ((d.timing.first.date, d.reference) for d in drafts if d.timing.first is not None),
+    )
+    if dated:
+        return dated[0][1], dated[0][0]
+    for service in case.judged_services("lymphodepletion"):
+        return service.reference, service.when.date if service.when is not None else planned_start(case)
+    return (drafts[0].reference, planned_start(case)) if drafts else None
+
+
+def _page(case: Case) -> Iterator[Finding]:
+    day = planned_start(case)
+    lines = lines_before(case, day)
+    since = collection_date(case)
+    listed = [
+        use
+        for use in uses(case, day, since=since, without=_own_records(case))
+        if use.drug in _without_interval(case) and _systemic(use.route)
+    ]
+    names = tuple(dict.fromkeys(use.drug for use in listed))
+    listing = (Bullet(msg("detail.listed", drugs=Items(tuple(Name(n) for n in names)))),) if names else ()
+    if not lines:
+        if listed:
+            finding = _listed_finding(case, listed[0], "", "")
+            yield replace(finding, detail=listing)
+        return
+    worst = lines[0]
+    earliest = latest_day(lines)
+    failing = [x for x in lines if x.outcome in (Outcome.NOT_MET, Outcome.REVIEW)]
+    indicators = [_indicator(case, line) or Indicator.INFO for line in lines]
+    values: Values = dict(line_values(worst))
+    values["lines"] = [line_values(line) for line in lines]
+    if day is not None:
+        values["lymphodepletion"] = day
+    if earliest is not None:
+        values["earliest"] = earliest
+    shown = {
+        "count": len(failing),
+        "drug": shown_name(worst.use),
+        "gap": Days(worst.gap) if worst.gap is not None else msg("cell.none"),
+        "needed": worst.interval.needed(),
+        "day": day if day is not None else msg("cell.none"),
+        "earliest": earliest if earliest is not None else msg("cell.none"),
+    }
+    if worst.end.ongoing and worst.outcome is Outcome.NOT_MET:
+        key = "page.ongoing"
+    elif worst.outcome is Outcome.REVIEW:
+        key = "page.review"
+    elif failing and day is not None:
+        key = "page.not-met"
+    elif worst.outcome is Outcome.UNKNOWN:
+        key = "page.unknown"
+    else:
+        key = "page.date" if day is None else "page.met"
+    missing = tuple(Missing(line.use.concept) for line in lines if not line.end.known)
+    yield Finding(
+        rule=RULE,
+        outcome=worst.outcome,
+        indicator=max(indicators, key=lambda indicator: indicator.rank),
+        summary=msg(f"summary.{key}", **shown),
+        detail=(*table(lines), Bullet(msg("detail.earliest", **shown)), *listing, *_row_notes(case, lines)),
+        values=values,
+        evidence=(*(e for x in lines for e in x.use.evidence()), *disease_evidence(case)),
+        missing=missing,
+        overrides=OVERRIDES,
+        until=earliest if failing else None,
+    )
+
+
+@rule(RULE)
+def lymphodepletion(case: Case) -> Iterator[Finding]:
+    """Bridging too close to lymphodepletion, asked from either side."""
+    if not applies(case):
+        return
+    if case.ordering:
+        start = _signed_start(case)
+        day = planned_start(case) if start is None else start[1] or planned_start(case)
+        if start is not None and day is not None:
+            yield from _start_findings(case, start[0], day)
+        if day is not None:
+            for draft in case.judged_drugs():
+                if draft.reference not in _own_records(case) and draft.identified:
+                    yield from _draft_findings(case, draft, day)
+    elif case.hook is Hook.APPOINTMENT_BOOK:
+        for booking in case.judged_appointments("lymphodepletion"):
+            if booking.start is not None:
+                yield from _start_findings(case, booking.reference, booking.start.date)
+    else:
+        yield from _page(case)
