@@ -12,7 +12,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from fhir_mapping.chart import Amount, Loss, LossReason, Moment, Route
+from fhir_mapping.chart import Amount, Flag, Loss, LossReason, Moment, Quantity, Route
 
 
 class Indicator(StrEnum):
@@ -149,6 +149,7 @@ Shown = (
     | datetime
     | Moment
     | Amount
+    | Quantity
     | Name
     | Text
     | Days
@@ -197,13 +198,15 @@ Block = Paragraph | Bullet | Heading | Table
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One fact that decided. `value` as used (number or word), `unit` UCUM, `effective` ISO 8601."""
+    """One fact that decided. `value` as used (number or word), `unit` UCUM, `effective` ISO 8601. The card
+    names the `flags` of the fact (preliminary, matched by name ...)."""
 
     reference: str
     concept: str = ""
     value: Decimal | int | str | bool | None = None
     unit: str = ""
     effective: Moment | None = None
+    flags: frozenset[Flag] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
