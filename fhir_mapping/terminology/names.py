@@ -56,8 +56,8 @@ _FORM = (
     r"|suppository|suppositories|enema|patch|kit|bag|bottle|emulsion|pf|preservative free|brand|generic"
 )
 _SALT = (
-    r"hydrochloride|hcl|sodium phosphate|sodium succinate|sodium|disodium|potassium|phosphate|succinate|acetate"
-    r"|acetonide|mesylate|mesilate|sulfate|sulphate|bitartrate|tartrate|maleate|fumarate|hemifumarate|citrate"
+    r"hydrochloride|hcl|sodium phosphate|sodium succinate|sodium|disodium|potassium|phosphate|succinate"
+    r"|acetate|acetonide|mesylate|mesilate|sulfate|sulphate|bitartrate|tartrate|maleate|fumarate|hemifumarate|citrate"
     r"|isethionate|isetionate|dihydrate|monohydrate|trihydrate|anhydrous|hydrate|axetil|besylate|tosylate"
     r"|dimesylate|malate|lactate|gluconate|trometamol|hydrobromide|nitrate|decanoate|valerate|propionate"
     r"|dipropionate|furoate"

@@ -84,9 +84,9 @@ def _toml(path: Path, text: str) -> Iterator[SiteRow]:
     try:
         content: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line = re.search(r"at line (\d+)", str(error))
-        last = text.count("\n") + 1
-        raise SiteMapError(path, int(line[1]) if line else last, f"not TOML: {error}") from None
+        stated = re.search(r"at line (\d+)", str(error))
+        where = int(stated[1]) if stated else text.count("\n") + 1
+        raise SiteMapError(path, where, f"not TOML: {error}") from None
     lines = text.splitlines()
     headers = [n for n, line in enumerate(lines, 1) if re.match(r"\s*\[\[\s*codes\s*\]\]", line)]
 

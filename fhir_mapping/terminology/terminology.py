@@ -416,7 +416,7 @@ class Terminology:
         return self._answer("route", system, code, text)
 
     def form_route(self, text: str | None) -> str | None:
-        """Route that a dose form or product name states ("hydrocortisone cream"); None when it says nothing."""
+        """Route that a dose form or product name states ("hydrocortisone cream"), else None."""
         if not text:
             return None
         if found := self._vocabularies.by_text("form", text):

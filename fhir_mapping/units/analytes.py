@@ -1,4 +1,4 @@
-"""Per concept: the unit that rules compare in, limits beyond which a value is an entry error, usual ranges."""
+"""Per concept: the unit that rules compare in, limits of what is no entry error, usual ranges."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class TextForm(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ParsedValue:
-    """`comparator` is "", "<", "<=", ">=" or ">". `unit` is canonical; None with a `unit_text` = unknown unit."""
+    """`comparator` is "", "<", "<=", ">=" or ">". `unit` is canonical; None beside a `unit_text`: unknown."""
 
     comparator: str
     value: Decimal
