@@ -1,0 +1,321 @@
+"""Verdicts on orders and plans as findings; one text catalogue for every agent of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+
+from cards.finding import (
+    ONCE,
+    Block,
+    Bullet,
+    Create,
+    Days,
+    Delete,
+    DrugProposal,
+    Evidence,
+    Finding,
+    Indicator,
+    Items,
+    Message,
+    Missing,
+    Name,
+    Outcome,
+    Paragraph,
+    Scalar,
+    Shown,
+    Suggestion,
+    Text,
+    msg,
+)
+from cds.rules.bispecific.agents import Ladder
+from cds.rules.bispecific.history import DoseEvent, Kind
+from cds.rules.bispecific.ladder import OffReason
+from cds.rules.bispecific.orders import CRITICAL_ROWS, Judged, Row, undated
+from fhir_mapping.chart import Amount, DrugRecord, LossReason
+
+CATALOGUE = "dosing.tarlatamab-step-up"
+
+_OUTCOMES = {
+    Row.UNREADABLE: Outcome.CANNOT_CHECK,
+    Row.ROUTE: Outcome.WRONG_ROUTE,
+    Row.STRENGTH: Outcome.WRONG_DOSE,
+    Row.FIRST_DOSE: Outcome.WRONG_DOSE,
+    Row.UNPLACED: Outcome.CANNOT_CHECK,
+    Row.RESTEP: Outcome.TOO_LATE,
+    Row.DOSE: Outcome.WRONG_DOSE,
+    Row.EARLY: Outcome.TOO_EARLY,
+    Row.REPEAT: Outcome.TOO_EARLY,
+    Row.LATE: Outcome.PASS,
+    Row.CORRECT: Outcome.PASS,
+    Row.VIALS: Outcome.INFO,
+    Row.DURATION: Outcome.INFO,
+    Row.DUPLICATE: Outcome.DUPLICATE,
+    Row.THIRD_EARLY: Outcome.TOO_EARLY,
+    Row.THIRD_OPEN: Outcome.REVIEW,
+}
+_WARNING_ROWS = frozenset({Row.UNREADABLE, Row.UNPLACED, Row.THIRD_OPEN, Row.DUPLICATE})
+_INFO_ROWS = frozenset({Row.LATE, Row.VIALS, Row.DURATION})
+_ROW_IDS = {Row.THIRD_EARLY: "D10", Row.THIRD_OPEN: "D10"}
+_KEYS = {
+    Row.UNREADABLE: "unreadable",
+    Row.ROUTE: "route",
+    Row.STRENGTH: "strength",
+    Row.FIRST_DOSE: "first-dose",
+    Row.UNPLACED: "unplaced",
+    Row.RESTEP: "restep",
+    Row.DOSE: "dose",
+    Row.EARLY: "early",
+    Row.REPEAT: "repeat",
+    Row.LATE: "late",
+    Row.CORRECT: "correct",
+    Row.VIALS: "vials",
+    Row.DURATION: "duration",
+    Row.DUPLICATE: "duplicate",
+    Row.THIRD_EARLY: "early",
+    Row.THIRD_OPEN: "third-open",
+}
+
+
+def m(key: str, /, **values: Shown) -> Message:
+    """A text of the shared catalogue."""
+    return Message(key, values, CATALOGUE)
+
+
+def milligrams(value: Decimal) -> Amount:
+    return Amount(value, "mg")
+
+
+def indicator_of(row: Row) -> Indicator | None:
+    if row in CRITICAL_ROWS:
+        return Indicator.CRITICAL
+    if row in _WARNING_ROWS:
+        return Indicator.WARNING
+    return Indicator.INFO if row in _INFO_ROWS else None
+
+
+def shown_row(judged: Judged) -> Row:
+    """The row that the card is about: the verdict, else the worst addition."""
+    rows = (judged.row, *judged.extra)
+    return max(rows, key=lambda row: -1 if (i := indicator_of(row)) is None else i.rank)
+
+
+def event_evidence(events: Sequence[DoseEvent], drug: str) -> tuple[Evidence, ...]:
+    return tuple(
+        Evidence(
+            record.reference,
+            drug,
+            None if record.dose is None else record.dose.mg,
+            "mg",
+            record.timing.first,
+        )
+        for event in events
+        for record in event.records
+    )
+
+
+def event_bullets(events: Sequence[DoseEvent]) -> list[Block]:
+    """Every dose event with its day, dose and kind; all of them, since each may decide."""
+    bullets: list[Block] = []
+    for event in events:
+        day: Shown = m("event.no-day") if event.day is None else event.day
+        dose: Shown = m("event.no-dose") if event.mg is None else milligrams(event.mg)
+        bullets.append(Bullet(m("event.line", day=day, dose=dose, kind=m(f"event.{event.kind.value}"))))
+    return bullets
+
+
+def written_dose(record: DrugRecord) -> Shown:
+    if record.dose is None:
+        return m("event.no-dose")
+    if record.dose.amount is not None:
+        return record.dose.amount
+    return Text(record.dose.unreadable)
+
+
+def correction(
+    ladder: Ladder, record: DrugRecord, dose: Decimal, start: date, *, recommended: bool
+) -> Suggestion:
+    """Delete the draft, order the due dose once."""
+    return Suggestion(
+        key="correct",
+        label=m("suggest.correct", drug=Name(ladder.agent), dose=milligrams(dose), start=start),
+        actions=(Delete(record.reference), Create(dose_order(ladder, dose, start))),
+        recommended=recommended,
+    )
+
+
+def dose_order(ladder: Ladder, dose: Decimal, start: date) -> DrugProposal:
+    return DrugProposal(
+        drug=ladder.agent,
+        route=ladder.route,
+        dose=milligrams(dose),
+        repeat=ONCE,
+        start=start,
+        infusion_minutes=ladder.infusion_minutes,
+    )
+
+
+def _texts(ladder: Ladder, judged: Judged, row: Row) -> dict[str, Shown]:
+    values: dict[str, Shown] = {
+        "drug": Name(ladder.agent),
+        "day": judged.planned.day,
+        "ordered": written_dose(judged.planned.record),
+        "label": judged.label,
+        "doses": Items(tuple(milligrams(dose) for dose in sorted(ladder.doses))),
+    }
+    if judged.dose is not None:
+        values["dose"] = milligrams(judged.dose)
+    if judged.gap is not None:
+        values["gap"] = Days(judged.gap)
+    if judged.earliest is not None:
+        values["earliest"] = judged.earliest
+    if judged.start is not None:
+        values["start"] = judged.start
+    if judged.place is not None and judged.place.last is not None:
+        values["last"] = judged.place.last
+    if judged.limit is not None:
+        values["limit"] = Days(judged.limit.max_days)
+    if row is Row.LATE:
+        values["late"] = Days(judged.late)
+    if row is Row.ROUTE and judged.planned.record.route is not None:
+        values["route"] = Name(judged.planned.record.route.value)
+    return values
+
+
+def _values(ladder: Ladder, judged: Judged, row: Row) -> dict[str, Scalar | list[Scalar]]:
+    values: dict[str, Scalar | list[Scalar]] = {
+        "row": _ROW_IDS.get(row, row.value),
+        "planned_date": judged.planned.day,
+    }
+    rows: list[Scalar] = [_ROW_IDS.get(r, r.value) for r in (judged.row, *judged.extra)]
+    if len(rows) > 1:
+        values["rows"] = rows
+    if judged.planned.mg is not None:
+        values["dose_mg"] = judged.planned.mg
+    if judged.dose is not None:
+        values["due_dose_mg"] = judged.dose
+        values["label"] = judged.label
+    place = judged.place
+    if place is not None and place.last is not None:
+        values["last_dose"] = place.last
+    if judged.gap is not None:
+        values["gap_days"] = judged.gap
+    if judged.due is not None and judged.gap is not None:
+        values["needed_days"] = judged.due.step.min_gap
+    if judged.earliest is not None:
+        values["earliest"] = judged.earliest
+    if judged.late:
+        values["late_days"] = judged.late
+    if judged.limit is not None and row in (Row.RESTEP, Row.LATE):
+        values["limit_days"] = judged.limit.max_days
+        values["restart_row"] = judged.limit.row + ("'" if row is Row.RESTEP else "")
+    if row in (Row.THIRD_EARLY, Row.THIRD_OPEN):
+        values["restart_row"] = "third-dose"
+    if judged.follow_up is not None:
+        values["follow_up_date"] = judged.follow_up
+        values["follow_up_dose_mg"] = ladder.steps[1].dose
+    if judged.off is not None:
+        values["history"] = judged.off.reason.value
+    if not judged.verified and row in (Row.RESTEP, Row.LATE, Row.THIRD_EARLY, Row.THIRD_OPEN):
+        values["unverified"] = True
+    return values
+
+
+def _detail(ladder: Ladder, judged: Judged, events: Sequence[DoseEvent], row: Row) -> tuple[Block, ...]:
+    blocks: list[Block] = []
+    if events:
+        blocks.append(Paragraph(m("detail.given", drug=Name(ladder.agent))))
+        blocks += event_bullets(events)
+    else:
+        blocks.append(Paragraph(m("detail.nothing-given", drug=Name(ladder.agent))))
+    blocks.append(
+        Paragraph(m("detail.order", ordered=written_dose(judged.planned.record), day=judged.planned.day))
+    )
+    if undated(judged.planned):
+        blocks.append(Bullet(m("detail.undated")))
+    if judged.off is not None:
+        blocks.append(Bullet(m(f"off.{judged.off.reason.value}")))
+    texts = _texts(ladder, judged, row)
+    for each in dict.fromkeys((judged.row, *judged.extra)):
+        if each is not Row.CORRECT:
+            blocks.append(Paragraph(m(f"criterion.{_KEYS[each]}", **_texts(ladder, judged, each))))
+    if judged.dose is not None and row in CRITICAL_ROWS:
+        blocks.append(Bullet(m("detail.due", **_pick(texts, "drug", "dose", "label", "start"))))
+    if judged.planned.mg is not None and judged.planned.mg == ladder.trial_dose:
+        blocks.append(Bullet(m("detail.trial-arm", dose=milligrams(judged.planned.mg))))
+    if judged.follow_up is not None:
+        second = ladder.steps[1]
+        blocks.append(
+            Bullet(
+                m(
+                    "detail.follow-up",
+                    dose=milligrams(second.dose),
+                    day=judged.follow_up,
+                    **_pick(texts, "drug"),
+                )
+            )
+        )
+    if not judged.verified and row in (Row.RESTEP, Row.LATE) and judged.limit is not None:
+        blocks.append(Bullet(m("detail.unverified", limit=Days(judged.limit.max_days))))
+    if row in (Row.THIRD_EARLY, Row.THIRD_OPEN):
+        blocks.append(Bullet(m("detail.third-unverified", clear=Days(ladder.third_dose_clear))))
+    return tuple(blocks)
+
+
+def _pick(values: dict[str, Shown], *keys: str) -> dict[str, Shown]:
+    return {key: values[key] for key in keys if key in values}
+
+
+def order_finding(
+    rule: str, ladder: Ladder, judged: Judged, events: Sequence[DoseEvent], *, blocked: Message | None
+) -> Finding:
+    """The finding of one draft. `blocked` says why no dose may be suggested (pregnancy)."""
+    row = shown_row(judged)
+    record = judged.planned.record
+    suggestions: tuple[Suggestion, ...] = ()
+    detail = _detail(ladder, judged, events, row)
+    if row in CRITICAL_ROWS and judged.dose is not None and judged.start is not None:
+        if blocked is None:
+            sure = judged.verified or row is not Row.RESTEP
+            suggestions = (correction(ladder, record, judged.dose, judged.start, recommended=sure),)
+        else:
+            detail = (*detail, Bullet(blocked))
+    missing: tuple[Missing, ...] = ()
+    if row is Row.UNREADABLE:
+        unreadable = "" if record.dose is None else record.dose.unreadable
+        reason = LossReason.UNIT if record.dose is not None else LossReason.NOT_ON_CHART
+        missing = (Missing("dose", reason, record.reference, unreadable),)
+    return Finding(
+        rule=rule,
+        outcome=_OUTCOMES[row],
+        indicator=indicator_of(row),
+        summary=m(f"summary.{_KEYS[row]}", **_texts(ladder, judged, row)),
+        subject=record.reference,
+        detail=detail,
+        values=_values(ladder, judged, row),
+        evidence=event_evidence(events, ladder.agent),
+        missing=missing,
+        resource=record.reference,
+        suggestions=suggestions,
+        until=judged.earliest if row in (Row.EARLY, Row.THIRD_EARLY) else None,
+        unconcluded=row is Row.UNREADABLE,
+    )
+
+
+__all__ = [
+    "CATALOGUE",
+    "Kind",
+    "OffReason",
+    "correction",
+    "dose_order",
+    "event_bullets",
+    "event_evidence",
+    "indicator_of",
+    "m",
+    "milligrams",
+    "msg",
+    "order_finding",
+    "shown_row",
+    "written_dose",
+]

@@ -1,0 +1,107 @@
+"""CRS and neurotoxicity after tarlatamab, read with the interpretation shared by all T-cell therapies.
+
+The shared reading counts from the start of a CAR-T infusion. `tarlatamab_view` is the same chart with the
+first tarlatamab dose in that place, so that fever gate, pressure and oxygen are read in one way only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from cds.engine.case import Case, once_per_case
+from cds.rules.after_cart import closings, coded_episodes, recorded_grades
+from cds.rules.bispecific.tarlatamab import exposures, last_exposure, start_of
+from cds.rules.grading.crs_episode import OPEN, CrsState, Gate, crs_now, episode_at, worst_grade
+from fhir_mapping.chart import Anchor, CarTCourse, ConditionState, Moment, instant
+from fhir_mapping.chart.course import Evidence as AnchorEvidence
+
+
+@once_per_case
+def tarlatamab_view(case: Case) -> Case | None:
+    """The case with the first tarlatamab exposure as start of therapy; None before any."""
+    given = exposures(case)
+    if not given:
+        return None
+    first = given[0]
+    anchor = Anchor(
+        AnchorEvidence.DONE,
+        first.records[0].reference,
+        first.start or instant(start_of(first, case.now)),
+        first.end,
+    )
+    course = CarTCourse(infused=anchor)
+    return replace(case, chart=replace(case.chart, course=course), _memo={})
+
+
+@dataclass(frozen=True, slots=True)
+class CrsHistory:
+    """CRS on tarlatamab: `state` now; `unresolved` an open episode; `ever` the worst grade of any episode
+    (recorded, or computed now); `last_onset` of the newest episode, `last_grade` its worst grade."""
+
+    state: CrsState
+    unresolved: bool
+    ever: int
+    last_onset: Moment | None = None
+    last_grade: int = 0
+    resolved: datetime | None = None
+
+
+@once_per_case
+def crs_history(case: Case) -> CrsHistory | None:
+    """None before the first dose."""
+    view = tarlatamab_view(case)
+    if view is None:
+        return None
+    state = crs_now(view)
+    start = start_of(exposures(case)[0], case.now)
+    recorded = [r.grade or 0 for r in recorded_grades(view, "crs_grade", start)]
+    coded = coded_episodes(view, "crs", start)
+    recorded += [c.grade.value for c in coded if c.grade is not None]
+    episode = episode_at(view, case.now)
+    worst = 0
+    onset: Moment | None = None
+    resolved: datetime | None = None
+    if episode is not None and episode.onset is not None:
+        onset = episode.onset
+        in_episode = [
+            r.grade or 0 for r in recorded_grades(view, "crs_grade", start) if r.when.latest >= episode.begun
+        ]
+        worst = max([worst_grade(view, state), *in_episode])
+        resolved = episode.closed or (episode.last if state.gate is Gate.RESOLVED else None)
+    closed = closings(view, "crs_grade", "crs", start)
+    runs = [r for r in recorded_grades(view, "crs_grade", start) if r.grade]
+    # a clinician's episode ends by grade 0, an abatement or "resolved", never by silence
+    open_run = bool(runs) and not any(t >= runs[-1].when.latest for t in closed)
+    open_code = any(
+        c.state is ConditionState.ACTIVE
+        and c.end is None
+        and not any(c.onset is not None and t >= c.onset.latest for t in closed)
+        for c in coded
+    )
+    computed = state.present and state.gate is not Gate.INFECTION
+    if state.gate is Gate.INFECTION:
+        # fever beside an infection: no grade is fixed by the chart, the infection rows speak
+        worst = max(recorded, default=0)
+    unresolved = computed or open_run or open_code
+    return CrsHistory(state, unresolved, max([0, worst, *recorded]), onset, worst, resolved)
+
+
+def crs_since_previous_dose(case: Case) -> int:
+    """Worst CRS grade with onset since the last dose began; 0 none."""
+    history = crs_history(case)
+    last = last_exposure(case)
+    if history is None or last is None or history.last_onset is None:
+        return 0
+    return history.last_grade if history.last_onset.latest >= start_of(last, case.now) else 0
+
+
+__all__ = [
+    "OPEN",
+    "CrsHistory",
+    "CrsState",
+    "Gate",
+    "crs_history",
+    "crs_since_previous_dose",
+    "tarlatamab_view",
+]

@@ -1,0 +1,90 @@
+"""Restart of tarlatamab after a delay: back to the first step, or the open third dose after a restart.
+
+Rows A, B were read in a copy of the 2024 US label; row C and the interval of the third dose are unverified
+and every card says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from cards.finding import Block, Bullet, Days, Finding, Indicator, Name, Outcome, Paragraph, Shown, msg
+from cds.engine.case import Case
+from cds.engine.rule import Hook, rule
+from cds.rules.bispecific import answers
+from cds.rules.bispecific.ladder import OffLadder, broken, restart_label
+from cds.rules.bispecific.tarlatamab import (
+    DRUG,
+    dosed,
+    history_unread,
+    on_treatment,
+    place,
+    tarlatamab_events,
+    tarlatamab_ladder,
+)
+from cds.rules.dosing.tarlatamab_step_up import order_findings, stopped_or_held
+
+RESTART = "dosing.tarlatamab-restart"
+
+
+@rule(RESTART)
+def restart(case: Case) -> Iterator[Finding]:
+    if stopped_or_held(case):
+        return
+    if case.hook is not Hook.PATIENT_VIEW:
+        if not history_unread(case) or dosed(case):
+            yield from order_findings(case, RESTART)
+        return
+    where = place(case)
+    if isinstance(where, OffLadder) or where.last is None or not on_treatment(case):
+        return
+    ladder = tarlatamab_ladder()
+    limit = broken(ladder, where, case.today)
+    if limit is None:
+        return
+    gap = (case.today - where.last).days
+    dose = ladder.first.dose
+    follow_up = case.today + timedelta(days=ladder.steps[1].due_gap)
+    shown: dict[str, Shown] = {
+        "drug": Name(DRUG),
+        "gap": Days(gap),
+        "last": where.last,
+        "limit": Days(limit.max_days),
+        "dose": answers.milligrams(dose),
+    }
+    events = tarlatamab_events(case)
+    detail: list[Block] = [
+        Paragraph(answers.m("detail.given", drug=Name(DRUG))),
+        *answers.event_bullets(events),
+        Paragraph(msg("detail.restart", **shown)),
+        Bullet(
+            answers.m(
+                "detail.follow-up",
+                drug=Name(DRUG),
+                dose=answers.milligrams(ladder.steps[1].dose),
+                day=follow_up,
+            )
+        ),
+    ]
+    if not limit.verified:
+        detail.append(Bullet(answers.m("detail.unverified", limit=Days(limit.max_days))))
+    yield Finding(
+        rule=RESTART,
+        outcome=Outcome.OVERDUE,
+        indicator=Indicator.WARNING,
+        summary=msg("summary.restart", **shown),
+        detail=tuple(detail),
+        values={
+            "row": limit.row + "'",
+            "label": restart_label(ladder),
+            "gap_days": gap,
+            "limit_days": limit.max_days,
+            "due_dose_mg": dose,
+            "last_dose": where.last,
+            "follow_up_date": follow_up,
+            "follow_up_dose_mg": ladder.steps[1].dose,
+            "unverified": not limit.verified,
+        },
+        evidence=answers.event_evidence(events, DRUG),
+    )

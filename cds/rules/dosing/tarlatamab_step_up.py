@@ -1,0 +1,175 @@
+"""Which tarlatamab dose, when, and is this order right (monograph: infusion schedule).
+
+Rows D3-D7 and D9-D16; D1 and D2 speak through `dosing.tarlatamab-hold`, the restart table through
+`dosing.tarlatamab-restart`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+
+from cards.finding import (
+    Block,
+    Bullet,
+    Days,
+    Finding,
+    Indicator,
+    Missing,
+    Name,
+    Outcome,
+    Paragraph,
+    Scalar,
+    Shown,
+    msg,
+)
+from cds.engine.case import Case
+from cds.engine.rule import Hook, rule
+from cds.rules.bispecific import answers
+from cds.rules.bispecific.ladder import Due, OffLadder, broken, due_after
+from cds.rules.bispecific.orders import RESTART_ROWS, Judged
+from cds.rules.bispecific.tarlatamab import (
+    DRUG,
+    STEP_UP,
+    dosed,
+    history_unread,
+    on_treatment,
+    place,
+    tarlatamab_events,
+    tarlatamab_ladder,
+    under_judgement,
+)
+from cds.rules.dosing.tarlatamab_hold import Action, hold_state
+from cds.rules.readiness.tarlatamab_pregnancy import Pregnancy, pregnancy
+from fhir_mapping.chart import LossReason
+
+
+def stopped_or_held(case: Case) -> bool:
+    """Rows D1, D2: the hold rule answers for every order."""
+    return hold_state(case).action in (Action.STOP, Action.HOLD)
+
+
+def order_findings(case: Case, rule_id: str) -> Iterator[Finding]:
+    """Findings of the drafts under judgement that belong to `rule_id` (decision 1: restart or step-up)."""
+    pregnant = pregnancy(case).state is Pregnancy.PREGNANT
+    blocked = answers.m("detail.blocked-pregnancy") if pregnant else None
+    for judged in under_judgement(case):
+        restart = judged.row in RESTART_ROWS
+        if restart is (rule_id == STEP_UP):
+            continue
+        yield answers.order_finding(
+            rule_id, tarlatamab_ladder(), judged, tarlatamab_events(case), blocked=blocked
+        )
+
+
+@rule(STEP_UP)
+def step_up(case: Case) -> Iterator[Finding]:
+    if case.hook is Hook.PATIENT_VIEW:
+        yield from _plan(case)
+        return
+    if stopped_or_held(case):
+        return
+    if history_unread(case) and not dosed(case):
+        yield from (_unread(judged) for judged in under_judgement(case))
+        return
+    yield from order_findings(case, STEP_UP)
+
+
+def _unread(judged: Judged) -> Finding:
+    reference = judged.reference
+    return Finding(
+        rule=STEP_UP,
+        outcome=Outcome.CANNOT_CHECK,
+        indicator=Indicator.WARNING,
+        summary=msg("summary.unread", drug=Name(DRUG)),
+        subject=reference,
+        detail=(Paragraph(msg("criterion.unread", drug=Name(DRUG))),),
+        values={"row": "D7"},
+        missing=(Missing(DRUG, LossReason.NOT_FETCHED),),
+        resource=reference,
+        unconcluded=True,
+    )
+
+
+def _plan(case: Case) -> Iterator[Finding]:
+    """Patient view: the next dose. Silent while a stop or hold speaks, and once a re-step-up is due."""
+    if not on_treatment(case) or stopped_or_held(case):
+        return
+    where = place(case)
+    events = tarlatamab_events(case)
+    if isinstance(where, OffLadder):
+        yield Finding(
+            rule=STEP_UP,
+            outcome=Outcome.CANNOT_CHECK,
+            indicator=Indicator.WARNING,
+            summary=msg("summary.unplaced", drug=Name(DRUG)),
+            detail=(
+                Paragraph(msg("detail.given", drug=Name(DRUG))),
+                *answers.event_bullets(events),
+                Bullet(msg(f"off.{where.reason.value}")),
+                Paragraph(msg("criterion.unplaced", drug=Name(DRUG))),
+            ),
+            values={"row": "D7", "history": where.reason.value},
+            evidence=answers.event_evidence(events, DRUG),
+        )
+        return
+    ladder = tarlatamab_ladder()
+    if history_unread(case) and not dosed(case):
+        yield Finding(
+            rule=STEP_UP,
+            outcome=Outcome.CANNOT_CHECK,
+            indicator=None,
+            summary=msg("summary.unread", drug=Name(DRUG)),
+            missing=(Missing(DRUG, LossReason.NOT_FETCHED),),
+            unconcluded=True,
+        )
+        return
+    if broken(ladder, where, case.today):
+        return
+    due = due_after(ladder, where)
+    outcome, key = _standing(due, case.today)
+    shown: dict[str, Shown] = {
+        "drug": Name(DRUG),
+        "dose": answers.milligrams(due.dose),
+        "label": due.label,
+    }
+    values: dict[str, Scalar] = {"label": due.label, "due_dose_mg": due.dose}
+    detail: list[Block] = []
+    if events:
+        detail.append(Paragraph(msg("detail.given", drug=Name(DRUG))))
+        detail += answers.event_bullets(events)
+    if due.earliest is not None and due.on_schedule is not None and due.last_day is not None:
+        window: dict[str, Shown] = {
+            "earliest": due.earliest,
+            "due": due.on_schedule,
+            "last_day": due.last_day,
+        }
+        values |= {"earliest": due.earliest, "due_date": due.on_schedule, "last_date": due.last_day}
+        detail.append(Paragraph(msg("detail.window", **shown, **window)))
+        if due.limit is not None and not due.limit.verified:
+            detail.append(Bullet(msg("detail.unverified", limit=Days(due.limit.max_days))))
+            values["unverified"] = True
+        summary = msg(f"summary.{key}", **shown, **window)
+    else:
+        summary = msg("summary.plan-first", **shown)
+        detail.append(Paragraph(msg("detail.plan-first", **shown)))
+    yield Finding(
+        rule=STEP_UP,
+        outcome=outcome,
+        indicator=Indicator.INFO,
+        summary=summary,
+        detail=tuple(detail),
+        values=values,
+        evidence=answers.event_evidence(events, DRUG),
+        until=due.earliest,
+    )
+
+
+def _standing(due: Due, today: date) -> tuple[Outcome, str]:
+    if due.earliest is None or due.on_schedule is None:
+        return Outcome.DUE, "plan-first"
+    if today < due.earliest:
+        return Outcome.WAIT, "plan-wait"
+    if today <= due.on_schedule:
+        return Outcome.DUE, "plan-due"
+    return Outcome.OVERDUE, "plan-overdue"
