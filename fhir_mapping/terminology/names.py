@@ -45,7 +45,7 @@ _LOOK_ALIKE = str.maketrans(
 _SEPARATORS = re.compile(r"[\s_\-]+")
 
 _NUMBER = r"\d[\d.,]*"
-_UNIT = r"(?:mg|mcg|ug|ng|g|kg|ml|l|iu|miu|mu|u|units?|unt|meq|mmol|%|cells?|lf|pfu|ccid50|hours?|hr|h|d|day|days)"
+_UNIT = r"(?:mg|mcg|ug|ng|g|kg|ml|l|iu|miu|mu|u|units?|unt|meq|mmol|%|cells?|lf|pfu|ccid50|hours?|hr|h|days?|d)"
 _STRENGTH = rf"{_NUMBER}\s*{_UNIT}?(?:\s*/\s*(?:{_NUMBER})?\s*(?:{_UNIT}|dose|vial|tab|cap|m2)?)*"
 _FORM = (
     r"tablets?|tabs?|capsules?|caps?|injections?|injectable|inj|vials?|ampoules?|ampules?|amps?|solutions?|soln|sol"
