@@ -23,6 +23,7 @@ from cards.finding import (
     Name,
     Outcome,
     Paragraph,
+    Scalar,
     msg,
 )
 from cds.engine.case import Case, once_per_case
@@ -171,7 +172,7 @@ def _page(case: Case) -> Iterator[Finding]:
     if earliest is not None:
         values["earliest"] = earliest
     if unknown:
-        values["not_assessed"] = [*unknown]
+        values["not_assessed"] = list[Scalar](unknown)
     shown = {
         "drug": shown_name(worst.use),
         "needed": Days(worst.interval.low),

@@ -1,0 +1,383 @@
+"""Steroids, BCR-ABL inhibitors and immunosuppressants between lymphodepletion and day 30 (handbook 2.2.3).
+
+A systemic steroid before the cells on the day of infusion is the one critical finding. Steroids in the three
+days before lymphodepletion belong to washout.lymphodepletion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+
+from cards.finding import (
+    Block,
+    Bullet,
+    Evidence,
+    Finding,
+    Indicator,
+    Missing,
+    Name,
+    Outcome,
+    Override,
+    Paragraph,
+    msg,
+)
+from cds.engine.case import Case, once_per_case
+from cds.engine.rule import rule
+from cds.rules.disease import Disease, disease
+from cds.rules.dosing.premedication import infusion_start, suggestions
+from cds.rules.drug_classes import Band, drug_classes
+from cds.rules.steroids import active_on
+from fhir_mapping.chart import ConditionState, DrugRecord, DrugSource, Moment, Result
+
+RULE = "washout.infusion"
+OVERRIDES = (Override.OTHER_CAUSE, Override.RISK_BENEFIT, Override.SPECIALIST_ADVICE, Override.OTHER)
+REPLACEMENT_DRUGS = frozenset({"hydrocortisone", "prednisolone", "prednisone", "cortisone"})
+TOXICITIES = ("crs", "icans", "iec_hs", "hlh", "anaphylaxis", "infusion_reaction")
+GRADES = ("crs_grade", "icans_grade", "iec_hs_grade")
+SEVERE_REACTIONS = frozenset({"hypotension", "cardiac_arrest", "chest_tightness", "rash", "anaphylaxis"})
+
+
+class Group(StrEnum):
+    STEROID = "steroid"
+    TKI = "tki"
+    IMMUNOSUPPRESSANT = "immunosuppressant"
+
+
+class Row(StrEnum):
+    """Rows of the handbook's table, top down."""
+
+    STEROID_DAY0 = "steroid-day0"
+    STEROID_BEFORE = "steroid-before"
+    STEROID_AFTER = "steroid-after"
+    REPLACEMENT = "replacement"
+    TKI = "tki"
+    TKI_LATE = "tki-late"
+    IMMUNOSUPPRESSANT = "immunosuppressant"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One drug at fault. `day` is the dose that decides."""
+
+    record: DrugRecord
+    drug: str
+    row: Row
+    outcome: Outcome
+    indicator: Indicator
+    day: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The days that matter. `start` None: lymphodepletion has no date."""
+
+    start: date | None
+    day0: date | None
+    infusion: Moment | None
+    infused: bool
+
+
+@once_per_case
+def window(case: Case) -> Window:
+    course = case.chart.course
+    first = course.ldc_first
+    return Window(
+        None if first is None else first.date,
+        course.day0_any,
+        infusion_start(case),
+        course.infused is not None,
+    )
+
+
+def group_of(record: DrugRecord) -> tuple[Group, str] | None:
+    """The group of a record by its systemic ingredients; local and intrathecal routes belong to none."""
+    classes = drug_classes()
+    for drug in record.ingredients:
+        found = classes.membership(record, drug, Band.STANDARD).classes
+        for name, group in (("DC6", Group.STEROID), ("DC4", Group.TKI), ("DC11", Group.IMMUNOSUPPRESSANT)):
+            if name in found:
+                return group, drug
+    return None
+
+
+def _days(record: DrugRecord) -> tuple[Moment, ...]:
+    timing = record.timing
+    if timing.doses:
+        return timing.doses
+    return tuple(moment for moment in (timing.first, timing.last) if moment is not None)
+
+
+def _overlaps(record: DrugRecord, start: date, end: date) -> date | None:
+    """First day in [start, end] on which a dose falls or a course runs; None where none does."""
+    timing = record.timing
+    if timing.doses:
+        return next((m.date for m in timing.doses if start <= m.date <= end), None)
+    if timing.first is None:
+        return None
+    first = timing.first.first_date
+    last = None if timing.ongoing else (timing.last or timing.first).date
+    if first > end or (last is not None and last < start):
+        return None
+    return max(first, start)
+
+
+def _replacement(case: Case, record: DrugRecord, drug: str) -> bool:
+    if "purpose_replacement" in record.purposes or "adrenal_insufficiency" in record.reasons:
+        return True
+    if drug not in REPLACEMENT_DRUGS or record.purposes or record.reasons:
+        return False
+    conditions = case.chart.conditions.of("adrenal_insufficiency")
+    return any(condition.state is ConditionState.ACTIVE for condition in conditions)
+
+
+@once_per_case
+def toxicity_recorded(case: Case) -> tuple[Evidence, ...]:
+    """CRS, ICANS, IEC-HS or a severe infusion reaction since day 0: then steroids have another rule."""
+    day0 = case.chart.course.day0
+    if day0 is None:
+        return ()
+    found: list[Evidence] = []
+    for condition in case.chart.conditions.of(*TOXICITIES):
+        known = condition.state in (ConditionState.ACTIVE, ConditionState.HISTORY, ConditionState.SUSPECTED)
+        if known and (condition.onset is None or condition.onset.date >= day0):
+            found.append(Evidence(condition.reference, "crs", effective=condition.onset))
+    for concept in GRADES:
+        for observation in case.chart.series(concept):
+            value = observation.value
+            graded = value.number or (value.quantity.value if value.quantity is not None else 0)
+            if graded >= 1 and observation.when.date >= day0:
+                found.append(Evidence(observation.reference, concept, graded, "", observation.when))
+    for concept in ("infusion_reaction", "anaphylaxis"):
+        for observation in case.chart.series(concept):
+            codes = set(observation.value.codes)
+            severe = bool(codes & SEVERE_REACTIONS) or observation.value.result is Result.POSITIVE
+            if severe and observation.when.date >= day0:
+                found.append(Evidence(observation.reference, concept, effective=observation.when))
+    return tuple(found)
+
+
+def _treats_toxicity(record: DrugRecord) -> bool:
+    return not record.reasons.isdisjoint(TOXICITIES)
+
+
+# --- steroids
+
+
+def _before_cells(record: DrugRecord, at: Window) -> bool:
+    """Does a dose of the infusion day come before the cells? Without both hours: yes."""
+    doses = [m for m in _days(record) if m.date == at.day0]
+    planned = at.infusion
+    if not doses or planned is None or not planned.exact:
+        return not at.infused
+    return any(not dose.exact or dose.earliest < planned.earliest for dose in doses)
+
+
+def _steroid(case: Case, record: DrugRecord, drug: str) -> Hit | None:
+    at = window(case)
+    if at.day0 is None:
+        return None
+    until = at.day0 + timedelta(days=case.p(RULE).int("steroid_until_day"))
+    first = at.start if at.start is not None else at.day0
+    inside = _overlaps(record, first, until)
+    if inside is None:
+        return None
+    if _replacement(case, record, drug):
+        return Hit(record, drug, Row.REPLACEMENT, Outcome.INFO, Indicator.INFO, inside)
+    if _treats_toxicity(record):
+        return None
+    if not at.infused:
+        on_day = _overlaps(record, at.day0, at.day0)
+        if on_day is not None and _before_cells(record, at):
+            return Hit(record, drug, Row.STEROID_DAY0, Outcome.CONTRAINDICATED, Indicator.CRITICAL, on_day)
+        if at.start is not None:
+            # up to the first day of lymphodepletion washout.lymphodepletion judges (its row B8)
+            between = _overlaps(record, at.start + timedelta(days=1), at.day0 - timedelta(days=1))
+            if between is not None:
+                return Hit(record, drug, Row.STEROID_BEFORE, Outcome.STOP, Indicator.WARNING, between)
+    after = _overlaps(record, max(at.day0, case.today) if at.infused else at.day0, until)
+    if after is None or toxicity_recorded(case):
+        return None
+    return Hit(record, drug, Row.STEROID_AFTER, Outcome.REVIEW, Indicator.WARNING, after)
+
+
+# --- TKI and immunosuppressants
+
+
+def _ph(case: Case) -> dict[str, Result | None]:
+    """Newest Ph and Ph-like result."""
+    found: dict[str, Result | None] = {}
+    for concept in ("ph_positive", "ph_like"):
+        observation = case.chart.latest(concept)
+        value = None if observation is None else observation.value
+        if value is None:
+            found[concept] = None
+        elif "present" in value.codes or value.result is Result.POSITIVE:
+            found[concept] = Result.POSITIVE
+        elif "absent" in value.codes or value.result is Result.NEGATIVE:
+            found[concept] = Result.NEGATIVE
+        else:
+            found[concept] = None
+    return found
+
+
+def _tki(case: Case, record: DrugRecord, drug: str) -> Hit | None:
+    at = window(case)
+    numbers = case.p(RULE)
+    switch_off = "purpose_car_t_switch_off" in record.purposes or _treats_toxicity(record)
+    if switch_off and at.infused and toxicity_recorded(case):
+        return None
+    anchor = at.start or at.day0
+    if anchor is None:
+        return None
+    start = anchor - timedelta(days=numbers.int("before_lymphodepletion_days"))
+    end = (at.day0 or anchor) + timedelta(days=numbers.int("tki_until_day"))
+    inside = _overlaps(record, max(start, case.today), end)
+    ph = _ph(case)
+    leukaemia = disease(case) in (Disease.B_ALL, Disease.UNKNOWN) or Result.POSITIVE in ph.values()
+    if inside is not None:
+        indicator = Indicator.WARNING if leukaemia else Indicator.INFO
+        return Hit(record, drug, Row.TKI, Outcome.HOLD, indicator, inside)
+    later = _overlaps(record, end + timedelta(days=1), date.max)
+    if later is not None and at.infused:
+        return Hit(record, drug, Row.TKI_LATE, Outcome.INFO, Indicator.INFO, later)
+    return None
+
+
+def _immunosuppressant(case: Case, record: DrugRecord, drug: str) -> Hit | None:
+    at = window(case)
+    if at.day0 is None or at.day0 < case.today or _treats_toxicity(record):
+        return None
+    day = _overlaps(record, at.day0, at.day0)
+    if day is None:
+        return None
+    return Hit(record, drug, Row.IMMUNOSUPPRESSANT, Outcome.STOP, Indicator.WARNING, day)
+
+
+_JUDGES = {
+    Group.STEROID: _steroid,
+    Group.TKI: _tki,
+    Group.IMMUNOSUPPRESSANT: _immunosuppressant,
+}
+
+
+def judge(case: Case, record: DrugRecord) -> Hit | None:
+    """The row that a drug record breaks, None where it breaks none."""
+    found = group_of(record)
+    return None if found is None else _JUDGES[found[0]](case, record, found[1])
+
+
+# --- findings
+
+
+def _detail(case: Case, hit: Hit) -> list[Block]:
+    at = window(case)
+    shown = {"drug": Name(hit.drug), "day": hit.day if hit.day is not None else msg("cell.none")}
+    infusion = at.infusion if at.infusion is not None else msg("cell.none")
+    blocks: list[Block] = [
+        Paragraph(msg("detail.found", infusion=infusion, **shown)),
+        Bullet(msg(f"detail.{hit.row.value}", **shown)),
+    ]
+    steroid = hit.row in (Row.STEROID_DAY0, Row.STEROID_BEFORE, Row.STEROID_AFTER)
+    if steroid and not hit.record.purposes and not hit.record.reasons:
+        blocks.append(Bullet(msg("note.indication-unknown")))
+    if steroid and hit.record.route is None:
+        blocks.append(Bullet(msg("note.route-assumed")))
+    if hit.row is Row.TKI:
+        if hit.drug == "dasatinib":
+            blocks.append(Bullet(msg("note.dasatinib")))
+        ph = _ph(case)
+        if all(result is None for result in ph.values()):
+            blocks.append(Bullet(msg("note.ph-unknown")))
+    return blocks
+
+
+def _missing(hit: Hit) -> tuple[Missing, ...]:
+    steroid = hit.row in (Row.STEROID_DAY0, Row.STEROID_BEFORE, Row.STEROID_AFTER)
+    unknown = steroid and not hit.record.purposes and not hit.record.reasons
+    return (Missing(hit.drug, resource=hit.record.reference),) if unknown else ()
+
+
+def _finding(case: Case, hit: Hit) -> Finding:
+    at = window(case)
+    shown = {"drug": Name(hit.drug), "day": hit.day if hit.day is not None else msg("cell.none")}
+    values: dict[str, str | int | date] = {"row": hit.row.value, "drug": hit.drug}
+    if hit.day is not None:
+        values["dose_day"] = hit.day
+    if at.day0 is not None:
+        values["day0"] = at.day0
+        if hit.day is not None:
+            values["course_day"] = (hit.day - at.day0).days
+    offered = suggestions(case, hit.record) if hit.row is Row.STEROID_DAY0 else ()
+    return Finding(
+        rule=RULE,
+        outcome=hit.outcome,
+        indicator=hit.indicator,
+        summary=msg(f"summary.{hit.row.value}", **shown),
+        subject=hit.record.reference,
+        detail=tuple(_detail(case, hit)),
+        values=values,
+        evidence=(Evidence(hit.record.reference, hit.drug, effective=hit.record.timing.first),),
+        missing=_missing(hit),
+        resource=hit.record.reference,
+        suggestions=offered,
+        overrides=OVERRIDES,
+    )
+
+
+def _page_hits(case: Case) -> Iterator[Hit]:
+    """Drugs active on the day of infusion."""
+    records: Iterable[DrugRecord] = case.chart.drugs.all
+    for record in records:
+        if record.source is DrugSource.DISPENSE or not active_on(record, case.today):
+            continue
+        if record.source is DrugSource.ADMINISTRATION and not record.in_force:
+            continue
+        hit = judge(case, record)
+        if hit is not None:
+            yield hit
+
+
+def _page(case: Case) -> Iterator[Finding]:
+    if window(case).day0 != case.today:
+        return
+    hits = sorted(_page_hits(case), key=lambda h: (-h.indicator.rank, h.drug, h.record.reference))
+    unique = list({hit.drug: hit for hit in reversed(hits)}.values())[::-1]
+    if not unique:
+        return
+    worst = unique[0]
+    finding = _finding(case, worst)
+    blocks: list[Block] = []
+    for hit in unique:
+        blocks += _detail(case, hit)
+    lines: list[dict[str, str | int | bool]] = [
+        {"row": hit.row.value, "drug": hit.drug, "outcome": hit.outcome.value} for hit in unique
+    ]
+    yield Finding(
+        rule=RULE,
+        outcome=worst.outcome,
+        indicator=worst.indicator,
+        summary=finding.summary,
+        detail=tuple(blocks),
+        values={**finding.values, "lines": [dict(line) for line in lines]},
+        evidence=tuple(Evidence(h.record.reference, h.drug, effective=h.record.timing.first) for h in unique),
+        missing=tuple(m for hit in unique for m in _missing(hit)),
+        overrides=OVERRIDES,
+    )
+
+
+@rule(RULE)
+def infusion(case: Case) -> Iterator[Finding]:
+    """Drafted drugs that weaken the cells, and on day 0 what is still active."""
+    at = window(case)
+    if at.day0 is None and at.start is None:
+        return
+    if not case.ordering:
+        yield from _page(case)
+        return
+    for draft in case.judged_drugs():
+        hit = judge(case, draft)
+        if hit is not None:
+            yield _finding(case, hit)
