@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 
 from cards.finding import (
@@ -18,6 +19,7 @@ from cards.finding import (
     Name,
     Outcome,
     Paragraph,
+    Selection,
     Shown,
     graded,
     msg,
@@ -35,7 +37,7 @@ from cds.rules.grading.crs_episode import (
     day_of,
     worst_grade,
 )
-from cds.rules.grading.fever import hours
+from cds.rules.grading.fever import STEROIDS, given_between, hours
 from fhir_mapping.chart import Amount, LossReason, Observation, Quantity
 
 RULE = "grading.crs"
@@ -293,6 +295,7 @@ def grade_crs(case: Case) -> Iterator[Finding]:
             values=_values(case, state),
             evidence=evidence(state),
             missing=missing,
+            selection=Selection.ANY,
         )
     else:
         yield _not_present(case, state, missing)
@@ -308,8 +311,9 @@ def _not_present(case: Case, state: CrsState, missing: tuple[Missing, ...]) -> F
     elif state.gate is Gate.RESOLVED and state.episode is not None:
         ended = state.episode.closed or state.episode.last
         recent = case.now - ended <= hours(case.p(RULE)["resolved_card_hours"])
+        steroid = given_between(case, case.now - timedelta(days=1), case.now, *STEROIDS)
         summary = msg("summary.resolved")
-        indicator = Indicator.INFO if recent else None
+        indicator = Indicator.INFO if recent or steroid else None
     if state.recorded is not None and state.recorded.grade and state.gate is not Gate.RESOLVED:
         indicator = Indicator.WARNING if state.recorded.grade < 3 else Indicator.CRITICAL
         summary = msg("summary.clinician-only", grade=state.recorded.grade)

@@ -1,0 +1,405 @@
+"""Order check of dexamethasone and methylprednisolone in CRS: tier, step of the taper, length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+from cards.finding import (
+    Block,
+    Bullet,
+    Create,
+    Delete,
+    Finding,
+    Indicator,
+    Message,
+    Missing,
+    Outcome,
+    Paragraph,
+    Suggestion,
+    msg,
+)
+from cds.engine.case import Case
+from cds.engine.rule import rule
+from cds.rules.after_cart import dosing_weight, evidence_of_drug, therapy_start
+from cds.rules.body_size import is_adult
+from cds.rules.dosing.crs_ladder import Node, Step, crs_step
+from cds.rules.dosing.steroid_course import (
+    SteroidRun,
+    Tier,
+    child_d10_mg,
+    dexamethasone,
+    dose_mg,
+    in_crs_steroids,
+    pulse_end,
+    pulse_step,
+    steroid_run,
+)
+from cds.rules.grading.crs_episode import Gate, crs_applies, crs_now
+from cds.rules.grading.icans_episode import icans_now
+from fhir_mapping.chart import Amount, DrugRecord, DrugState
+
+RULE = "dosing.crs-steroid"
+OTHER_REASONS = frozenset(
+    {"icans", "iec_hs", "hlh", "gvhd", "anaphylaxis", "adrenal_insufficiency", "infusion_reaction"}
+)
+Value = str | int | bool | Decimal | date | datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What the two algorithms ask for: the higher steroid tier of CRS and ICANS."""
+
+    tier: Tier
+    optional: Tier  # a tier that may be given although none is asked for
+    from_icans: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    row: str
+    outcome: Outcome
+    indicator: Indicator
+    summary: Message
+
+
+def icans_tier(case: Case) -> Tier:
+    """Steroid tier of the ICANS algorithm: grades 2 and 3 as the first tier, grade 4 the high-dose course."""
+    state = icans_now(case)
+    grade = None if state is None else state.grade
+    if grade is None or grade < 2:
+        return Tier.NONE
+    return Tier.MP if grade >= 4 else Tier.D10
+
+
+def needed_tier(case: Case, step: Step | None) -> Needed:
+    """The tier to measure a draft by."""
+    neuro = icans_tier(case)
+    if step is None:
+        return Needed(neuro, neuro, True)
+    tier = Tier.NONE if step.tier_optional else step.tier
+    optional = step.tier if step.tier_optional else Tier.NONE
+    if step.waiting and step.node in (Node.N2A, Node.N2B):
+        optional = Tier.D10
+    state = icans_now(case)
+    if state is not None and state.grade == 1:
+        optional = max(optional, Tier.D10)
+    return Needed(max(tier, neuro), max(optional, tier, neuro), neuro > tier)
+
+
+# --- judging a draft
+
+
+def _days(draft: DrugRecord, case: Case) -> tuple[date, ...]:
+    """Planned days of the draft."""
+    doses = draft.timing.doses
+    if not doses:
+        first = draft.timing.first
+        return (case.today if first is None else first.first_date,)
+    return tuple(dict.fromkeys(m.first_date for m in doses))
+
+
+def _adult_tier_mg(case: Case, tier: Tier) -> Decimal:
+    p = case.p(RULE)
+    return p["d20_mg"] if tier is Tier.D20 else p["d10_mg"]
+
+
+def _pulse_faults(case: Case, draft: DrugRecord, mg: Decimal, run: SteroidRun | None) -> Iterator[Fault]:
+    """Methylprednisolone against the course: the dose of each planned day."""
+    p = case.p(RULE)
+    for day in _days(draft, case):
+        number = (
+            run.day_at(day)
+            if run is not None and run.tier is Tier.MP
+            else (day - _days(draft, case)[0]).days + 1
+        )
+        step = pulse_step(case, number)
+        shown = Amount(mg, "mg")
+        if step is None:
+            yield Fault(
+                "MP", Outcome.REVIEW, Indicator.WARNING, msg("summary.pulse-over", day=number, dose=shown)
+            )
+            return
+        right, per_day = step
+        per_day_drafted = draft.timing.per_day
+        wrong_dose = abs(mg - right) * 100 > right * p["tolerance_pct"]
+        wrong_count = per_day_drafted is not None and per_day_drafted != per_day
+        if wrong_dose or wrong_count:
+            yield Fault(
+                "MP",
+                Outcome.WRONG_DOSE,
+                Indicator.WARNING,
+                msg("summary.pulse-step", day=number, right=Amount(right, "mg"), times=per_day, dose=shown),
+            )
+            return
+
+
+def _dose_faults(case: Case, draft: DrugRecord, mg: Decimal, needed: Needed) -> Iterator[Fault]:
+    """Dexamethasone of an adult against the tier."""
+    p = case.p(RULE)
+    shown = Amount(mg, "mg")
+    tolerance = p["tolerance_pct"] / 100
+    if needed.tier in (Tier.D10, Tier.D20):
+        right = _adult_tier_mg(case, needed.tier)
+        if abs(mg - right) > right * tolerance:
+            key = "summary.tier-low" if mg < right else "summary.tier-high"
+            yield Fault(
+                "dose", Outcome.WRONG_DOSE, Indicator.WARNING, msg(key, dose=shown, right=Amount(right, "mg"))
+            )
+        interval = draft.timing.interval_hours
+        if interval is not None and interval > p["interval_hours"] and not needed.from_icans:
+            yield Fault(
+                "interval",
+                Outcome.WRONG_DOSE,
+                Indicator.WARNING,
+                msg("summary.interval", every=interval, right=p.int("interval_hours")),
+            )
+    elif needed.tier is Tier.MP:
+        yield Fault("tier", Outcome.REVIEW, Indicator.WARNING, msg("summary.pulse-due", dose=shown))
+    elif needed.optional >= Tier.D10:
+        right = _adult_tier_mg(case, Tier.D10)
+        if mg > right * (1 + tolerance):
+            yield Fault(
+                "dose",
+                Outcome.WRONG_DOSE,
+                Indicator.WARNING,
+                msg("summary.tier-high", dose=shown, right=Amount(right, "mg")),
+            )
+
+
+def _child_faults(case: Case, draft: DrugRecord, mg: Decimal, needed: Needed) -> Iterator[Fault]:
+    """A child's dexamethasone: 0.5 mg/kg, at most the adult dose of the first tier."""
+    p = case.p(RULE)
+    shown, most = Amount(mg, "mg"), p["d10_child_max_mg"]
+    if mg > most:
+        indicator = Indicator.CRITICAL if mg > 2 * most else Indicator.WARNING
+        yield Fault(
+            "child-maximum",
+            Outcome.OVER_MAXIMUM,
+            indicator,
+            msg("summary.child-maximum", dose=shown, maximum=Amount(most, "mg")),
+        )
+        return
+    right = child_d10_mg(case)
+    if right is None:
+        return
+    if needed.tier is Tier.D10 and abs(mg - right) * 100 > right * p["tolerance_pct"]:
+        key = "summary.tier-low" if mg < right else "summary.tier-high"
+        yield Fault(
+            "dose", Outcome.WRONG_DOSE, Indicator.WARNING, msg(key, dose=shown, right=Amount(right, "mg"))
+        )
+
+
+def _length_fault(case: Case, draft: DrugRecord, mg: Decimal, run: SteroidRun | None) -> Fault | None:
+    """More than three days on one dexamethasone tier without a new decision."""
+    p = case.p(RULE)
+    most = p.int("tier_max_days")
+    days = _days(draft, case)
+    if run is not None and run.tier in (Tier.D10, Tier.D20):
+        begun = dose_mg(case, run.records[-1])
+        if begun is None or abs(begun - mg) * 100 > begun * p["tolerance_pct"]:
+            begun = None  # another dose: a new tier begins with the draft
+        last = run.day_at(days[-1]) if begun is not None else (days[-1] - days[0]).days + 1
+    else:
+        last = len(days) if len(days) > 1 else 1
+    if last > most:
+        return Fault(
+            "duration", Outcome.REVIEW, Indicator.WARNING, msg("summary.duration", day=last, most=most)
+        )
+    return None
+
+
+def _off_ladder(
+    case: Case, draft: DrugRecord, mg: Decimal, step: Step | None, run: SteroidRun | None
+) -> Fault | None:
+    """A steroid where CRS has resolved or improved, or where the algorithm has none."""
+    if crs_now(case).gate is Gate.RESOLVED or (step is not None and step.node is Node.IMPROVED):
+        running = None if run is None else dose_mg(case, run.records[-1])
+        if running is not None and mg < running:
+            return None  # a step of the taper
+        return Fault("taper", Outcome.STOP, Indicator.WARNING, msg("summary.taper"))
+    if step is not None and step.node in (Node.N1A, Node.N1B):
+        return Fault("indication", Outcome.REVIEW, Indicator.WARNING, msg("summary.grade-1"))
+    return None
+
+
+def _faults(case: Case, draft: DrugRecord, mg: Decimal, step: Step | None) -> list[Fault]:
+    needed, run = needed_tier(case, step), steroid_run(case)
+    if needed.tier is Tier.NONE and needed.optional is Tier.NONE:
+        fault = _off_ladder(case, draft, mg, step, run)
+        return [] if fault is None else [fault]
+    found: list[Fault] = []
+    on_pulse = run is not None and run.tier is Tier.MP
+    if "methylprednisolone" in draft.concepts:
+        neuro = icans_now(case)
+        low_dose_option = (
+            neuro is not None and neuro.grade == 3 and mg < case.p(RULE)["pulse_from_mg"] and not on_pulse
+        )
+        if low_dose_option:
+            return []
+        if is_adult(case):
+            if needed.tier is Tier.MP or on_pulse:
+                found += _pulse_faults(case, draft, mg, run)
+            else:
+                found.append(Fault("tier", Outcome.REVIEW, Indicator.WARNING, msg("summary.not-yet-pulse")))
+        return found
+    if (length := _length_fault(case, draft, mg, run)) is not None:
+        found.append(length)
+    found += (
+        _dose_faults(case, draft, mg, needed) if is_adult(case) else _child_faults(case, draft, mg, needed)
+    )
+    return found
+
+
+# --- the rule
+
+
+def _concerns(case: Case, draft: DrugRecord) -> bool:
+    if not in_crs_steroids(draft):
+        return False
+    return "crs" in draft.reasons or draft.reasons.isdisjoint(OTHER_REASONS)
+
+
+@rule(RULE)
+def check_steroid(case: Case) -> Iterator[Finding]:
+    """Each drafted dexamethasone or methylprednisolone while CRS is open, or just resolved."""
+    drafts = [d for d in case.judged_drugs("dexamethasone", "methylprednisolone") if _concerns(case, d)]
+    if not drafts or therapy_start(case) is None or not (crs_applies(case) or crs_now(case).present):
+        return
+    state = crs_now(case)
+    resolved = state.gate is Gate.RESOLVED and state.episode is not None
+    if not state.present and not resolved:
+        return
+    if resolved and icans_tier(case) is not Tier.NONE:
+        return  # the steroid treats ICANS
+    for draft in drafts:
+        yield _judge(case, draft, crs_step(case))
+
+
+def _judge(case: Case, draft: DrugRecord, step: Step | None) -> Finding:
+    mg = dose_mg(case, draft)
+    needed = needed_tier(case, step)
+    run = steroid_run(case)
+    missing = _missing(case, draft, mg, needed)
+    faults = _faults(case, draft, mg, step) if mg is not None and is_adult(case) is not None else []
+    faults.sort(key=lambda f: -f.indicator.rank)
+    values = _values(case, draft, step, needed, run, mg)
+    no_child_dose = is_adult(case) is False and needed.tier in (Tier.D20, Tier.MP)
+    if faults:
+        outcome, indicator, summary = faults[0].outcome, faults[0].indicator, faults[0].summary
+        values["row"] = faults[0].row
+    elif missing:
+        outcome, indicator, summary = Outcome.CANNOT_CHECK, Indicator.WARNING, msg("summary.cannot-check")
+    elif no_child_dose:
+        outcome, indicator, summary = Outcome.ASK, Indicator.INFO, msg("summary.no-child-dose")
+        values["row"] = "child"
+    else:
+        outcome, indicator, summary = Outcome.PASS, None, msg("summary.pass")
+    return Finding(
+        rule=RULE,
+        outcome=outcome,
+        indicator=indicator,
+        summary=summary,
+        subject=draft.reference,
+        detail=tuple(_detail(case, faults, needed, run, no_child_dose)),
+        grade=None if step is None else step.state.low,
+        values=values,
+        evidence=(
+            *dosing_weight(case).evidence,
+            *(evidence_of_drug(d) for d in (() if run is None else run.records)),
+        ),
+        missing=missing,
+        resource=draft.reference,
+        suggestions=_suggestions(case, draft, faults, needed),
+        unconcluded=outcome is Outcome.CANNOT_CHECK,
+    )
+
+
+def _missing(case: Case, draft: DrugRecord, mg: Decimal | None, needed: Needed) -> tuple[Missing, ...]:
+    found: list[Missing] = []
+    if is_adult(case) is None:
+        found.append(Missing("birth_date"))
+    if mg is None and draft.dose is not None and draft.dose.amount is None:
+        concept = draft.ingredients[0] if draft.ingredients else ""
+        found.append(Missing(concept, resource=draft.reference, text=draft.dose.unreadable))
+    child_tier = is_adult(case) is False and needed.tier is Tier.D10
+    if child_tier or (mg is None and draft.dose is not None and draft.dose.amount is not None):
+        found += dosing_weight(case).missing
+    return tuple(found)
+
+
+def _detail(
+    case: Case, faults: list[Fault], needed: Needed, run: SteroidRun | None, no_child_dose: bool
+) -> Iterator[Block]:
+    p = case.p(RULE)
+    for fault in faults[1:]:
+        yield Paragraph(fault.summary)
+    yield Paragraph(msg(f"tier.{needed.tier.name.lower()}"))
+    if needed.from_icans:
+        yield Bullet(msg("from-icans"))
+    if run is not None and run.tier >= Tier.D10:
+        name = msg(f"tier-name.{run.tier.name.lower()}")
+        yield Bullet(msg("running", tier=name, since=run.start, day=run.day_at(case.today)))
+        if run.tier is Tier.MP:
+            yield Bullet(msg("pulse-end", last=pulse_end(case, run.start.first_date)))
+    if is_adult(case) is False:
+        yield Bullet(
+            msg(
+                "child",
+                per_kg=Amount(p["d10_child_mg_per_kg"], "mg/kg"),
+                maximum=Amount(p["d10_child_max_mg"], "mg"),
+            )
+        )
+        if no_child_dose:
+            yield Bullet(msg("no-child-dose"))
+    yield Paragraph(msg("watch"))
+
+
+def _values(
+    case: Case,
+    draft: DrugRecord,
+    step: Step | None,
+    needed: Needed,
+    run: SteroidRun | None,
+    mg: Decimal | None,
+) -> dict[str, Value]:
+    values: dict[str, Value] = {"needed_tier": needed.tier.name}
+    if step is not None:
+        values["node"] = step.node.value
+        if step.state.low is not None:
+            values["crs_grade"] = step.state.low
+    if mg is not None:
+        values["dose_mg"] = mg
+    if needed.tier in (Tier.D10, Tier.D20) and is_adult(case):
+        values["needed_mg"] = _adult_tier_mg(case, needed.tier)
+    elif needed.tier is Tier.D10 and is_adult(case) is False and (right := child_d10_mg(case)) is not None:
+        values["needed_mg"] = right
+    if run is not None:
+        values["running_tier"] = run.tier.name
+        day = run.day_at(_days(draft, case)[0])
+        values["course_day"] = day
+        if run.tier is Tier.MP:
+            values["course_end"] = pulse_end(case, run.start.first_date)
+            if (expected := pulse_step(case, day)) is not None:
+                values["needed_mg"], values["needed_per_day"] = expected
+    elif needed.tier is Tier.MP and is_adult(case) and (first := pulse_step(case, 1)) is not None:
+        values["needed_mg"], values["needed_per_day"] = first
+        values["course_end"] = pulse_end(case, _days(draft, case)[0])
+    return values
+
+
+def _suggestions(
+    case: Case, draft: DrugRecord, faults: list[Fault], needed: Needed
+) -> tuple[Suggestion, ...]:
+    """The tier's order in place of a draft with another dose."""
+    rows = {f.row for f in faults}
+    if not rows or draft.state is not DrugState.DRAFT or needed.tier not in (Tier.D10, Tier.D20):
+        return ()
+    if not rows <= {"dose", "interval", "child-maximum", "duration"}:
+        return ()
+    right = dexamethasone(case, needed.tier, "replace")
+    if right is None or not all(isinstance(a, Create) for a in right.actions):
+        return ()
+    return (Suggestion("replace", right.label, (Delete(draft.reference), *right.actions), True),)

@@ -1,0 +1,370 @@
+"""Order check of tocilizumab in CRS: dose, route, interval, 24-h count, total, indication."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+from cards.finding import (
+    Action,
+    Block,
+    Bullet,
+    Delete,
+    Finding,
+    Indicator,
+    Message,
+    Missing,
+    Outcome,
+    Paragraph,
+    Shown,
+    Suggestion,
+    msg,
+)
+from cds.engine.case import Case
+from cds.engine.rule import rule
+from cds.rules.after_cart import evidence_of_drug, therapy_start
+from cds.rules.dosing.crs_ladder import Node, crs_step
+from cds.rules.dosing.tocilizumab import (
+    Allowance,
+    allowance,
+    suggestion,
+    tocilizumab_dose,
+    tocilizumab_doses,
+)
+from cds.rules.grading.crs_episode import Gate, crs_applies, crs_now
+from cds.rules.grading.icans_episode import icans_now
+from fhir_mapping.chart import Amount, DrugRecord, DrugState, Moment, Route, instant
+
+RULE = "dosing.crs-tocilizumab"
+Value = str | int | bool | Decimal | date | datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with the draft."""
+
+    row: str
+    outcome: Outcome
+    indicator: Indicator
+    summary: Message
+    until: date | None = None
+
+
+def _instant(moment: Moment | None, case: Case) -> datetime:
+    """When a drafted dose is due: a day without a clock time begins today at the earliest."""
+    if moment is None:
+        return case.now
+    return max(moment.earliest, case.now) if not moment.exact else moment.earliest
+
+
+def _planned(draft: DrugRecord, case: Case) -> tuple[datetime, ...]:
+    if draft.timing.as_needed or not draft.timing.doses:
+        return (_instant(draft.timing.first, case),)
+    return tuple(_instant(moment, case) for moment in draft.timing.doses)
+
+
+# --- dose
+
+
+def _per_dose_mg(draft: DrugRecord, case: Case) -> tuple[Decimal | None, Decimal | None]:
+    """The drafted dose as (mg, mg/kg): whichever is written, the other computed from the weight."""
+    amount = draft.dose.amount if draft.dose is not None else None
+    weight = tocilizumab_dose(case).weight.value
+    if amount is None:
+        return None, None
+    if amount.unit == "mg":
+        return amount.value, None
+    if amount.unit == "mg/kg":
+        return (amount.value * weight if weight is not None else None), amount.value
+    return None, None
+
+
+def _dose_faults(draft: DrugRecord, case: Case) -> Iterator[Fault]:
+    p = case.p(RULE)
+    mg, per_kg = _per_dose_mg(draft, case)
+    if mg is not None and mg > p["max_dose_mg"]:
+        shown = Amount(mg.quantize(Decimal("0.1")), "mg")
+        yield Fault(
+            "dose",
+            Outcome.OVER_MAXIMUM,
+            Indicator.CRITICAL,
+            msg("summary.over-maximum", dose=shown, maximum=Amount(p["max_dose_mg"], "mg")),
+        )
+        return
+    if mg is None:
+        allowed = (p["per_kg_mg"], p["per_kg_low_weight_mg"])
+        if per_kg is not None and per_kg > max(allowed) * (1 + p["tolerance_pct"] / 100):
+            yield Fault(
+                "dose",
+                Outcome.WRONG_DOSE,
+                Indicator.WARNING,
+                msg("summary.per-kg", dose=Amount(per_kg, "mg/kg")),
+            )
+        return
+    right = tocilizumab_dose(case)
+    if right.mg is None:
+        return
+    if abs(mg - right.mg) * 100 > right.mg * p["tolerance_pct"]:
+        assert right.weight.value is not None
+        yield Fault(
+            "dose",
+            Outcome.WRONG_DOSE,
+            Indicator.WARNING,
+            msg(
+                "summary.wrong-dose",
+                dose=Amount(mg.quantize(Decimal("0.1")), "mg"),
+                right=Amount(right.mg, "mg"),
+                weight=Amount(right.weight.value, "kg"),
+            ),
+        )
+
+
+# --- counts
+
+
+def _counted(case: Case, draft: DrugRecord) -> tuple[tuple[datetime, Allowance], ...]:
+    """Each planned dose of the draft with what the limits say, doses planned before it included."""
+    known = [d.timing.first for d in tocilizumab_doses(case) if d.timing.first is not None]
+    for other in case.chart.drafts.drugs.of("tocilizumab"):
+        if other.reference != draft.reference:
+            known += [instant(t) for t in _planned(other, case) if t < _planned(draft, case)[0]]
+    found = []
+    for at in _planned(draft, case):
+        found.append((at, allowance(case, at, tuple(known))))
+        known.append(instant(at))
+    return tuple(found)
+
+
+def _count_faults(case: Case, at: datetime, room: Allowance) -> Iterator[Fault]:
+    p = case.p(RULE)
+    if room.left == 0:
+        yield Fault(
+            "total",
+            Outcome.OVER_MAXIMUM,
+            Indicator.CRITICAL,
+            msg("summary.total", given=room.given, most=p.int("max_total")),
+        )
+    if room.in_24_h is not None and room.in_24_h > p.int("max_in_24_h"):
+        earliest = room.earliest
+        values: dict[str, Shown] = {"number": room.in_24_h, "most": p.int("max_in_24_h")}
+        key = "summary.in-24-h"
+        if earliest is not None:
+            values["earliest"] = earliest
+            key = "summary.in-24-h-until"
+        yield Fault(
+            "24h",
+            Outcome.OVER_MAXIMUM,
+            Indicator.CRITICAL,
+            Message(key, values),
+            earliest.date() if earliest is not None else None,
+        )
+    if room.interval_met is False and room.last is not None:
+        earliest = room.earliest
+        assert room.hours_since_last is not None
+        minutes = int(room.hours_since_last * 60)
+        values = {"last": room.last, "gap_h": minutes // 60, "gap_min": minutes % 60}
+        values["interval"] = p.int("min_interval_hours")
+        yield Fault(
+            "interval",
+            Outcome.TOO_EARLY,
+            Indicator.WARNING,
+            Message("summary.interval", values),
+            earliest.date() if earliest is not None else None,
+        )
+
+
+# --- indication
+
+
+def _indication_fault(case: Case) -> Fault | None:
+    """Tocilizumab outside the nodes that name it. An ungraded CRS is no fault (it is named as missing)."""
+    state = crs_now(case)
+    icans = icans_now(case)
+    if state.low is None:
+        return None
+    step = crs_step(case)
+    if state.low == 0:
+        neuro = icans is not None and (icans.grade or 0) >= 1
+        iec_hs = bool(case.chart.series("iec_hs_grade")) or bool(case.chart.conditions.of("iec_hs", "hlh"))
+        key = "indication.icans-only" if neuro else "indication.iec-hs" if iec_hs else "indication.no-crs"
+        return Fault("indication", Outcome.REVIEW, Indicator.WARNING, msg(key))
+    if step is None:
+        return None
+    if step.node is Node.NEUROTOXICITY:
+        return None  # dosing.icans warns about this pair
+    if step.node is Node.N1A:
+        hours = case.p("dosing.crs").int("grade_1_persistent_hours")
+        if step.time_unknown:
+            return None
+        return Fault("indication", Outcome.REVIEW, Indicator.WARNING, msg("indication.1a", hours=hours))
+    if step.node is Node.IMPROVED:
+        return Fault("indication", Outcome.REVIEW, Indicator.WARNING, msg("indication.improved"))
+    if step.node is Node.N4B and step.icans and not step.tocilizumab_wanted:
+        return Fault(
+            "indication", Outcome.REVIEW, Indicator.WARNING, msg("indication.4b-icans", grade=step.icans)
+        )
+    return None
+
+
+# --- the rule
+
+
+def _applies(case: Case) -> bool:
+    if therapy_start(case) is None:
+        return False
+    state = crs_now(case)
+    open_episode = state.episode is not None and state.gate is not Gate.RESOLVED
+    return crs_applies(case) or (open_episode and state.present)
+
+
+@rule(RULE)
+def check_tocilizumab(case: Case) -> Iterator[Finding]:
+    """Each drafted tocilizumab from day 0 to 30, or while CRS is open."""
+    drafts = case.judged_drugs("tocilizumab")
+    if not drafts or not _applies(case):
+        return
+    for draft in drafts:
+        yield _judge(case, draft)
+
+
+def _judge(case: Case, draft: DrugRecord) -> Finding:
+    p = case.p(RULE)
+    counted = _counted(case, draft)
+    at, room = counted[0]
+    faults = [*_dose_faults(draft, case)]
+    if draft.route is not None and draft.route is not Route.INTRAVENOUS:
+        faults.append(Fault("route", Outcome.WRONG_ROUTE, Indicator.WARNING, msg("summary.route")))
+    for when, each in counted:
+        found = [*_count_faults(case, when, each)]
+        if found:
+            at, room = when, each
+            faults += found
+            break
+    if (fault := _indication_fault(case)) is not None:
+        faults.append(fault)
+    faults.sort(key=lambda f: -f.indicator.rank)
+    missing = _missing(case, draft, room)
+    right = tocilizumab_dose(case)
+    values = _values(case, draft, room, at)
+    blocks: list[Block] = [Paragraph(f.summary) for f in faults[1:]]
+    if right.mg is not None and right.per_kg is not None and right.weight.value is not None:
+        key = "detail.dose-capped" if right.capped else "detail.dose"
+        shown: dict[str, Shown] = {
+            "dose": Amount(right.mg, "mg"),
+            "per_kg": Amount(right.per_kg, "mg/kg"),
+            "weight": Amount(right.weight.value, "kg"),
+            "maximum": Amount(p["max_dose_mg"], "mg"),
+        }
+        if not right.capped:
+            del shown["maximum"]
+        blocks.append(Paragraph(Message(key, shown)))
+        if right.adult_below_limit:
+            blocks.append(Paragraph(msg("detail.adult-low-weight")))
+    blocks.append(Bullet(msg("detail.count", given=room.given, left=room.left)))
+    if room.last is not None:
+        blocks.append(Bullet(msg("detail.last", when=room.last)))
+    if room.earliest is not None and room.given:
+        blocks.append(Bullet(msg("detail.earliest", when=room.earliest)))
+    if room.in_24_h is None or room.interval_met is None:
+        blocks.append(Bullet(msg("detail.time-unknown")))
+    if crs_now(case).low is None:
+        blocks.append(Bullet(msg("detail.grade-unknown")))
+    blocks.append(
+        Paragraph(
+            msg(
+                "criterion",
+                interval=p.int("min_interval_hours"),
+                in_day=p.int("max_in_24_h"),
+                total=p.int("max_total"),
+            )
+        )
+    )
+    if faults:
+        worst = faults[0]
+        outcome, indicator, summary = worst.outcome, worst.indicator, worst.summary
+        values["row"] = worst.row
+        if len(faults) > 1:
+            values["rows"] = list[Value](f.row for f in faults)
+    elif missing:
+        outcome, indicator, summary = Outcome.CANNOT_CHECK, Indicator.WARNING, _cannot(missing)
+        values["row"] = "missing"
+    else:
+        outcome, indicator, summary = Outcome.PASS, None, msg("summary.pass")
+    untils = [f.until for f in faults if f.until is not None]
+    return Finding(
+        rule=RULE,
+        outcome=outcome,
+        indicator=indicator,
+        summary=summary,
+        subject=draft.reference,
+        detail=tuple(blocks),
+        values=values,
+        evidence=(
+            *right.weight.evidence,
+            *(evidence_of_drug(d) for d in tocilizumab_doses(case)),
+        ),
+        missing=missing,
+        resource=draft.reference,
+        suggestions=_suggestions(case, draft, faults),
+        until=max(untils, default=None),
+        unconcluded=outcome is Outcome.CANNOT_CHECK,
+    )
+
+
+def _cannot(missing: tuple[Missing, ...]) -> Message:
+    if any(m.concept == "body_weight" for m in missing):
+        return msg("summary.no-weight")
+    return msg("summary.dose-unreadable" if any(m.text for m in missing) else "summary.times-unknown")
+
+
+def _missing(case: Case, draft: DrugRecord, room: Allowance) -> tuple[Missing, ...]:
+    found = list(tocilizumab_dose(case).missing)
+    if draft.dose is not None and draft.dose.amount is None and draft.dose.unreadable:
+        found.append(Missing("tocilizumab", resource=draft.reference, text=draft.dose.unreadable))
+    if room.in_24_h is None or room.interval_met is None:
+        undated = [d for d in tocilizumab_doses(case) if d.timing.first and not d.timing.first.exact]
+        found += [Missing("tocilizumab", resource=d.reference) for d in undated]
+    return tuple(found)
+
+
+def _values(
+    case: Case, draft: DrugRecord, room: Allowance, at: datetime
+) -> dict[str, Value | list[Value] | list[dict[str, Value]]]:
+    right = tocilizumab_dose(case)
+    mg, _ = _per_dose_mg(draft, case)
+    values: dict[str, Value | list[Value] | list[dict[str, Value]]] = {
+        "doses_given": room.given,
+        "doses_left": room.left,
+    }
+    if right.mg is not None:
+        values["needed_mg"] = right.mg
+    if right.per_kg is not None and right.weight.value is not None:
+        values["per_kg_mg"] = right.per_kg
+        values["weight_kg"] = right.weight.value
+    if mg is not None:
+        values["dose_mg"] = mg
+    if room.hours_since_last is not None:
+        values["hours_since_last"] = Decimal(str(round(room.hours_since_last, 4)))
+    if room.in_24_h is not None:
+        values["doses_in_24_h"] = room.in_24_h
+    if room.earliest is not None and room.earliest > at:
+        values["earliest"] = room.earliest
+    return values
+
+
+def _suggestions(case: Case, draft: DrugRecord, faults: list[Fault]) -> tuple[Suggestion, ...]:
+    """The right order in place of a draft whose only fault is its dose or route; else the draft goes."""
+    if not faults:
+        return ()
+    rows = {f.row for f in faults}
+    if draft.state is not DrugState.DRAFT:
+        return ()
+    if rows <= {"dose", "route"} and tocilizumab_dose(case).mg is not None:
+        right = suggestion(case, "replace", recommended=True)
+        actions: tuple[Action, ...] = (Delete(draft.reference), *right.actions)
+        return (Suggestion("replace", right.label, actions, True),)
+    if "total" in rows or "24h" in rows:
+        return (Suggestion("remove", msg("suggest.remove"), (Delete(draft.reference),)),)
+    return ()

@@ -1,0 +1,493 @@
+"""Neurotoxicity (ICANS) at any time: the five ASTCT domains, the grade, the onset.
+
+Lee DW et al., BBMT 2019;25:625, tables 6 to 8. The grade is the worst domain. Never counted: tremor and
+myoclonus, intracranial haemorrhage with or without its oedema, consciousness while sedated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import pairwise
+
+from cards.finding import Evidence
+from cds.engine.case import Case, once_per_case
+from cds.rules.after_cart import Recorded, closings, coded_episodes, recorded_grades, therapy_start
+from cds.rules.evidence import of_fact, of_observation
+from cds.rules.grading.bedside import Score, newest, whole_number
+from cds.rules.grading.capd import capd_contribution, capd_scores
+from cds.rules.grading.fever import hours
+from cds.rules.grading.ice import ice_contribution, ice_scores
+from cds.rules.grading.instrument import Instrument, instrument
+from cds.rules.grading.sedation import sedation_at
+from fhir_mapping.chart import Condition, ConditionState, Moment, Observation, Quantity, Value
+
+RULE = "grading.icans"
+
+
+class Domain(StrEnum):
+    """ASTCT domains; the values are catalogue keys."""
+
+    COGNITION = "cognition"
+    CONSCIOUSNESS = "consciousness"
+    SEIZURE = "seizure"
+    MOTOR = "motor"
+    PRESSURE = "pressure"
+
+
+@dataclass(frozen=True, slots=True)
+class DomainState:
+    """What one domain contributes: `low` <= grade <= `high`. `why` is a catalogue key of grading.icans."""
+
+    domain: Domain
+    low: int
+    high: int
+    why: str
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IcansState:
+    """ICANS at one time. `low` None: cannot be graded. `open_ended`: only "at least `low`" holds."""
+
+    at: datetime
+    low: int | None
+    high: int | None
+    domains: tuple[DomainState, ...]
+    open_ended: bool = False
+    not_assessed: tuple[Domain, ...] = ()
+    missing: tuple[str, ...] = ()
+    sedation: tuple[Evidence, ...] = ()
+    bleeding: bool = False
+    by_clinician: bool = False
+    onset: Moment | None = None
+    recorded: Recorded | None = None
+    has_data: bool = field(default=False)  # neurological data of the last 24 h
+    open_episode: bool = False
+
+    @property
+    def grade(self) -> int | None:
+        """Grade to act on: the computed one (lower end), else the clinician's."""
+        return self.low
+
+    def domain(self, wanted: Domain) -> DomainState | None:
+        return next((d for d in self.domains if d.domain is wanted), None)
+
+
+# --- domains
+
+
+def _cognition(case: Case, at: datetime) -> tuple[DomainState | None, Score | None, str]:
+    """The cognition domain, its score, and the concept that is missing where there is none."""
+    chosen = instrument(case)
+    found: tuple[str, Score] | None = None
+    if chosen is not Instrument.CAPD:
+        score = newest(ice_scores(case), at, hours(case.p("grading.ice")["max_age_hours"]))
+        found = ("ice_score", score) if score is not None else None
+    if found is None and chosen is not Instrument.ICE:
+        score = newest(capd_scores(case), at, hours(case.p("grading.capd")["max_age_hours"]))
+        found = ("capd_score", score) if score is not None else None
+    missing = "capd_score" if chosen is Instrument.CAPD else "ice_score"
+    if found is None:
+        return None, None, missing
+    concept, score = found
+    evidence = tuple(Evidence(r, concept, score.low, "", score.when) for r in score.references)
+    if score.not_testable:
+        if score.not_testable == "unarousable":
+            return DomainState(Domain.COGNITION, 4, 4, "untestable", evidence), score, ""
+        return None, score, missing
+    if score.low is None or score.high is None:
+        return None, score, missing
+    if concept == "ice_score":
+        low, high = ice_contribution(case, score.high), ice_contribution(case, score.low)
+    else:
+        low, high = capd_contribution(case, score.low), capd_contribution(case, score.high)
+    return DomainState(Domain.COGNITION, low, high, concept, evidence), score, ""
+
+
+def _consciousness(case: Case, at: datetime, within: timedelta) -> DomainState | None:
+    chart = case.chart
+    rows = case.p(RULE).table("consciousness")
+
+    def state(low: int, high: int, why: str, observation: Observation) -> DomainState:
+        return DomainState(Domain.CONSCIOUSNESS, low, high, why, (of_observation(observation),))
+
+    level = chart.series("consciousness_level").latest(at, within, lambda o: bool(o.value.codes))
+    if level is not None:
+        for row in rows:
+            if row.get("answer") in level.value.codes:
+                return state(int(row["low"]), int(row["high"]), f"consciousness.{row['answer']}", level)
+    eye = chart.series("gcs_eye").latest(at, within, lambda o: whole_number(o.value) is not None)
+    if eye is not None:
+        for row in rows:
+            if row.get("gcs_eye") is not None and int(row["gcs_eye"]) == whole_number(eye.value):
+                return state(int(row["low"]), int(row["high"]), "consciousness.gcs", eye)
+    rass = chart.series("rass").latest(at, within, lambda o: whole_number(o.value) is not None)
+    if rass is not None:
+        number = whole_number(rass.value)
+        assert number is not None
+        if number >= 0:
+            return state(0, 0, "consciousness.rass", rass)
+        for row in rows:
+            if row.get("rass") is not None and int(row["rass"]) == number:
+                return state(int(row["low"]), int(row["high"]), "consciousness.rass", rass)
+    for condition in chart.conditions.of("coma"):
+        if condition.state is ConditionState.ACTIVE and _begun_by(condition, at):
+            evidence = (of_fact(condition, "coma"),)
+            return DomainState(Domain.CONSCIOUSNESS, 4, 4, "consciousness.coma", evidence)
+    return None
+
+
+def _begun_by(condition: Condition, at: datetime) -> bool:
+    begun = condition.onset is None or condition.onset.earliest <= at
+    ended = condition.end is not None and condition.end.latest <= at
+    return begun and not ended
+
+
+def _since(condition: Condition, since: datetime, at: datetime) -> bool:
+    """Active at `at` with an onset after the therapy began."""
+    onset = condition.onset
+    return (
+        condition.state in (ConditionState.ACTIVE, ConditionState.HISTORY)
+        and onset is not None
+        and onset.latest >= since
+        and _begun_by(condition, at)
+    )
+
+
+# seizures
+
+
+@dataclass(frozen=True, slots=True)
+class Seizure:
+    """One seizure event. `minutes` None: length not recorded."""
+
+    when: Moment
+    convulsive: bool
+    minutes: float | None
+    returned: bool | None
+    ended_by_treatment: bool | None
+    evidence: Evidence
+
+
+def _minutes(quantity: Quantity | None) -> float | None:
+    factors = {"min": 1.0, "s": 1 / 60, "h": 60.0}
+    if quantity is None or quantity.comparator:
+        return None
+    shown = quantity.reported if quantity.reported is not None else None
+    if shown is not None and shown.unit in factors:
+        return float(shown.value) * factors[shown.unit]
+    return float(quantity.value) * factors[quantity.unit] if quantity.unit in factors else None
+
+
+def _yes(value: Value | None) -> bool | None:
+    return None if value is None else value.yes
+
+
+@once_per_case
+def seizures(case: Case) -> tuple[Seizure, ...]:
+    """Seizure events on the chart, oldest first: bedside events, then coded seizures."""
+    found = []
+    for o in case.chart.series("seizure_event"):
+        kinds = set(o.value.codes) & {"clinical_focal", "clinical_generalized", "nonconvulsive_eeg"}
+        if not kinds:
+            continue
+        length = o.component("seizure_duration")
+        found.append(
+            Seizure(
+                o.when,
+                kinds != {"nonconvulsive_eeg"},
+                _minutes(length.quantity if length is not None else None),
+                _yes(o.component("returned_to_baseline")),
+                _yes(o.component("ended_by_treatment")),
+                of_observation(o),
+            )
+        )
+    for condition in case.chart.conditions.of("seizure"):
+        if condition.onset is None or "status_epilepticus" in condition.concepts:
+            continue
+        if condition.state not in (ConditionState.ACTIVE, ConditionState.HISTORY):
+            continue
+        length_minutes = None
+        if condition.end is not None and condition.onset.exact and condition.end.exact:
+            length_minutes = (condition.end.latest - condition.onset.earliest) / timedelta(minutes=1)
+        found.append(
+            Seizure(condition.onset, True, length_minutes, None, None, of_fact(condition, "seizure"))
+        )
+    return tuple(sorted(found, key=lambda s: (s.when.latest, s.evidence.reference)))
+
+
+def _seizure(case: Case, at: datetime, since: datetime, within: timedelta) -> DomainState | None:
+    p = case.p(RULE)
+    for condition in case.chart.conditions.of("status_epilepticus"):
+        if condition.state is ConditionState.ACTIVE and _since(condition, since, at):
+            return DomainState(
+                Domain.SEIZURE, 4, 4, "seizure.status", (of_fact(condition, "status_epilepticus"),)
+            )
+    start = max(since, at - within)
+    events = [s for s in seizures(case) if s.when.latest >= start and s.when.earliest <= at]
+    if not events:
+        none = case.chart.series("seizure_event").latest(at, within, lambda o: "none" in o.value.codes)
+        return (
+            None
+            if none is None
+            else DomainState(Domain.SEIZURE, 0, 0, "seizure.none", (of_observation(none),))
+        )
+    evidence = tuple(s.evidence for s in events)
+    limit = float(p["long_seizure_minutes"])
+    if any(s.minutes is not None and s.minutes > limit for s in events):
+        return DomainState(Domain.SEIZURE, 4, 4, "seizure.long", evidence)
+    window = hours(p["repeated_within_hours"])
+    for one, other in pairwise(events):
+        if other.when.latest - one.when.earliest <= window and (
+            one.returned is False or other.returned is False
+        ):
+            return DomainState(Domain.SEIZURE, 4, 4, "seizure.repeated", evidence)
+    if any(not s.convulsive and s.ended_by_treatment is False for s in events):
+        return DomainState(Domain.SEIZURE, 3, 4, "seizure.eeg-ongoing", evidence)
+    unknown = all(s.minutes is None and s.returned is None for s in events)
+    return DomainState(
+        Domain.SEIZURE, 3, 3, "seizure.unknown-length" if unknown else "seizure.brief", evidence
+    )
+
+
+# motor, pressure
+
+
+def _motor(case: Case, at: datetime, since: datetime, within: timedelta) -> DomainState | None:
+    weakness = case.chart.series("motor_weakness").latest(at, within, lambda o: bool(o.value.codes))
+    if weakness is not None and "deep_focal" in weakness.value.codes:
+        return DomainState(Domain.MOTOR, 4, 4, "motor.deep", (of_observation(weakness),))
+    for condition in case.chart.conditions.of("hemiparesis", "paraparesis"):
+        if condition.state is ConditionState.ACTIVE and _since(condition, since, at):
+            concept = "hemiparesis" if "hemiparesis" in condition.concepts else "paraparesis"
+            return DomainState(Domain.MOTOR, 4, 4, "motor.deep", (of_fact(condition, concept),))
+    if weakness is None:
+        return None
+    return DomainState(Domain.MOTOR, 0, 0, "motor.none", (of_observation(weakness),))
+
+
+def _imaging(case: Case, at: datetime, since: datetime) -> tuple[frozenset[str], tuple[Evidence, ...]]:
+    """Findings of the newest brain imaging that still stands, with its evidence."""
+    within = hours(case.p(RULE)["imaging_max_age_hours"])
+    words = {"normal", "focal_edema", "diffuse_edema", "hemorrhage", "hemorrhage_with_edema", "other"}
+    start = max(since, at - within)
+    found: list[tuple[datetime, frozenset[str], Evidence]] = []
+    for o in case.chart.series("brain_imaging_finding"):
+        if o.when.latest >= start and o.when.earliest <= at and words & set(o.value.codes):
+            found.append((o.when.latest, frozenset(o.value.codes), of_observation(o)))
+    for document in case.chart.documents.all:
+        when = document.when
+        if when is None or when.latest < start or when.earliest > at or not words & document.conclusions:
+            continue
+        if {"mri_brain", "ct_head", "brain_imaging_finding"} & document.concepts:
+            found.append(
+                (when.latest, document.conclusions & words, of_fact(document, "brain_imaging_finding"))
+            )
+    if not found:
+        return frozenset(), ()
+    newest_time = max(f[0] for f in found)
+    same = [f for f in found if f[0] == newest_time]
+    return frozenset().union(*(f[1] for f in same)), tuple(f[2] for f in same)
+
+
+def bleeding(case: Case, at: datetime, since: datetime) -> bool:
+    """Intracranial haemorrhage coded or seen: its oedema is no ICANS."""
+    coded = any(
+        c.state is ConditionState.ACTIVE and _since(c, since, at)
+        for c in case.chart.conditions.of("intracranial_hemorrhage")
+    )
+    findings, _ = _imaging(case, at, since)
+    return coded or bool(findings & {"hemorrhage", "hemorrhage_with_edema"})
+
+
+def _pressure(case: Case, at: datetime, since: datetime, within: timedelta) -> DomainState | None:
+    chart = case.chart
+    signs = [
+        o
+        for o in chart.series("raised_icp_sign").between(max(since, at - within), at)
+        if o.value.codes and o.when.earliest <= at
+    ]
+    positive = [o for o in signs if set(o.value.codes) - {"none"}]
+    if positive:
+        return DomainState(Domain.PRESSURE, 4, 4, "pressure.sign", tuple(of_observation(o) for o in positive))
+    for condition in chart.conditions.of("papilledema"):
+        if condition.state is ConditionState.ACTIVE and _since(condition, since, at):
+            return DomainState(Domain.PRESSURE, 4, 4, "pressure.sign", (of_fact(condition, "papilledema"),))
+    findings, evidence = _imaging(case, at, since)
+    bled = bleeding(case, at, since)
+    if not bled:
+        if "diffuse_edema" in findings:
+            return DomainState(Domain.PRESSURE, 4, 4, "pressure.diffuse", evidence)
+        if "focal_edema" in findings:
+            return DomainState(Domain.PRESSURE, 3, 3, "pressure.focal", evidence)
+        for condition in chart.conditions.of("cerebral_edema"):
+            if condition.state is ConditionState.ACTIVE and _since(condition, since, at):
+                coded = (of_fact(condition, "cerebral_edema"),)
+                return DomainState(Domain.PRESSURE, 3, 4, "pressure.extent", coded)
+    if findings or signs:
+        why = "pressure.bleed" if bled else "pressure.none"
+        return DomainState(Domain.PRESSURE, 0, 0, why, evidence or (of_observation(signs[-1]),))
+    return None
+
+
+# --- the grade
+
+
+@once_per_case
+def _states(case: Case) -> dict[tuple[datetime, datetime], IcansState]:
+    return {}
+
+
+def icans_at(case: Case, at: datetime, since: datetime) -> IcansState:
+    """ICANS as it stood at `at`; `since` is the start of the therapy."""
+    known = _states(case)
+    if (at, since) not in known:
+        known[at, since] = _state(case, at, since)
+    return known[at, since]
+
+
+def icans_now(case: Case) -> IcansState | None:
+    """ICANS now after a CAR-T infusion; None when none was given."""
+    start = therapy_start(case)
+    return None if start is None else icans_at(case, case.now, start)
+
+
+def _state(case: Case, at: datetime, since: datetime) -> IcansState:
+    within = hours(case.p(RULE)["bedside_max_age_hours"])
+    sedation = sedation_at(case, at)
+    cognition, score, missing = _cognition(case, at)
+    conscious = _consciousness(case, at, within)
+    has_data = score is not None or conscious is not None
+    if sedation:
+        cognition = conscious = None
+    others = [
+        _seizure(case, at, since, within),
+        _motor(case, at, since, within),
+        _pressure(case, at, since, within),
+    ]
+    if cognition is not None and cognition.why == "ice_score" and score is not None and score.low == 0:
+        cognition = _zero(cognition, conscious, score)
+    present = [d for d in (cognition, conscious, *others) if d is not None]
+    has_data = has_data or any(d is not None for d in others)
+    recorded = _recorded_at(case, at, since)
+    onset, open_episode = _onset(case, at, since)
+    state = IcansState(
+        at,
+        None,
+        None,
+        tuple(present),
+        sedation=sedation,
+        bleeding=bleeding(case, at, since),
+        recorded=recorded,
+        has_data=has_data or recorded is not None,
+        onset=onset,
+        open_episode=open_episode,
+    )
+    low = max((d.low for d in present), default=0)
+    high = max((d.high for d in present), default=0)
+    not_assessed = tuple(
+        domain
+        for domain, known in ((Domain.COGNITION, cognition), (Domain.CONSCIOUSNESS, conscious))
+        if known is None
+    )
+    names = (missing or "ice_score",) if cognition is None else ()
+    if cognition is None and conscious is None:
+        names = (*names, "consciousness_level")
+        if low == 0:
+            state = replace(state, not_assessed=not_assessed, missing=names)
+            if recorded is not None and recorded.grade is not None:
+                return replace(state, low=recorded.grade, high=recorded.grade, by_clinician=True)
+            return state
+    open_ended = cognition is None and low < 4
+    return replace(state, low=low, high=high, open_ended=open_ended, not_assessed=not_assessed, missing=names)
+
+
+def _zero(cognition: DomainState, conscious: DomainState | None, score: Score) -> DomainState:
+    """ICE 0 grades 3 in an arousable patient and 4 in an unarousable one."""
+    if conscious is None:
+        return replace(cognition, high=4)
+    if conscious.low >= 4 and conscious.evidence and conscious.why.endswith(("unarousable", "coma")):
+        return replace(cognition, low=4 if score.high == 0 else cognition.low, high=4)
+    return cognition
+
+
+def _recorded_at(case: Case, at: datetime, since: datetime) -> Recorded | None:
+    window = hours(case.p("grading.crs")["recorded_grade_hours"])
+    graded = [
+        r
+        for r in recorded_grades(case, "icans_grade", since)
+        if r.when.earliest <= at and r.when.latest >= at - window
+    ]
+    if graded:
+        return graded[-1]
+    for condition in reversed(coded_episodes(case, "icans", since)):
+        assert condition.onset is not None
+        open_then = condition.state is ConditionState.ACTIVE or condition.end is not None
+        if _begun_by(condition, at) and open_then:
+            return Recorded(
+                condition.onset, condition.grade.value if condition.grade else None, condition.reference
+            )
+    return None
+
+
+# --- onset
+
+
+def _abnormal(case: Case, at: datetime, since: datetime) -> Iterator[Moment]:
+    """Times at which something spoke for ICANS."""
+    for score in ice_scores(case):
+        low_total = score.high is not None and ice_contribution(case, score.high) > 0
+        if low_total or score.not_testable == "unarousable":
+            yield score.when
+    for score in capd_scores(case):
+        if instrument(case) is Instrument.CAPD and score.low is not None and score.low > 0:
+            yield score.when
+    rows = {str(r["answer"]): int(r["low"]) for r in case.p(RULE).table("consciousness") if r.get("answer")}
+    for o in case.chart.series("consciousness_level"):
+        if any(rows.get(c, 0) > 0 for c in o.value.codes) and not sedation_at(case, o.when.latest):
+            yield o.when
+    for seizure in seizures(case):
+        yield seizure.when
+    for concept, bad in (
+        ("motor_weakness", {"deep_focal"}),
+        ("brain_imaging_finding", {"focal_edema", "diffuse_edema"}),
+    ):
+        for o in case.chart.series(concept):
+            if bad & set(o.value.codes):
+                yield o.when
+    for o in case.chart.series("raised_icp_sign"):
+        if set(o.value.codes) - {"none"}:
+            yield o.when
+    for recorded in recorded_grades(case, "icans_grade", since):
+        if recorded.grade:
+            yield recorded.when
+    for condition in coded_episodes(case, "icans", since):
+        if condition.onset is not None:
+            yield condition.onset
+
+
+def _onset(case: Case, at: datetime, since: datetime) -> tuple[Moment | None, bool]:
+    """Onset of the newest episode, and whether it is still open at `at`. A coded onset decides over the
+    first abnormal finding."""
+    times = sorted(
+        (m for m in _abnormal(case, at, since) if m.latest >= since and m.earliest <= at),
+        key=lambda m: (m.earliest, m.latest),
+    )
+    if not times:
+        return None, False
+    gap = hours(case.p(RULE)["episode_gap_hours"])
+    closed = closings(case, "icans_grade", "icans", since)
+    first = last = times[0]
+    for moment in times[1:]:
+        if moment.earliest - last.latest > gap or any(last.latest <= c <= moment.earliest for c in closed):
+            first = moment
+        last = moment
+    is_open = at - last.latest <= gap and not any(last.latest <= c <= at for c in closed)
+    for condition in coded_episodes(case, "icans", since):
+        if condition.state is ConditionState.ACTIVE and _begun_by(condition, at):
+            assert condition.onset is not None
+            return condition.onset, True
+    return first, is_open

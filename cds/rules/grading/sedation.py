@@ -1,0 +1,26 @@
+"""Sedation now (chart-facts S8): consciousness, ICE and CAPD are then not counted."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from cards.finding import Evidence
+from cds.engine.case import Case
+from cds.rules.after_cart import evidence_of_drug
+from cds.rules.evidence import of_observation
+from cds.rules.grading.fever import given_between, hours
+
+SEDATIVES = ("midazolam", "lorazepam", "propofol", "dexmedetomidine", "sedative_other")
+
+
+def sedation_at(case: Case, at: datetime) -> tuple[Evidence, ...]:
+    """Why the patient counts as sedated at `at`; empty where nothing says so. A sedative runs, was given in
+    the last hours, or a nurse recorded it."""
+    start = at - hours(case.p("grading.ice")["sedation_hours"])
+    given = given_between(case, start, at, *SEDATIVES, completed_statements=False)
+    if given:
+        return tuple(evidence_of_drug(d) for d in given)
+    stated = case.chart.series("sedated").latest(at, timedelta(hours=24))
+    if stated is not None and stated.value.yes:
+        return (of_observation(stated),)
+    return ()
