@@ -122,19 +122,17 @@ def _provenance(finding: Finding, context: RenderContext) -> list[str]:
     writer = context.markdown
     info = context.rules.get(finding.rule)
     lines: list[str] = []
-    rules = (finding.rule, *(treatment.rule for treatment in finding.treatment))
-    changed = [
-        text for rule in dict.fromkeys(rules) for text in _site_values(context.rules.get(rule), writer)
-    ]
+    rules = dict.fromkeys((finding.rule, *(treatment.rule for treatment in finding.treatment)))
+    changed = {text: None for rule in rules for text in _site_values(context.rules.get(rule), writer)}
     if changed:
-        lines.append(writer.common("site-values", values=Written(writer.joined(changed))))
+        lines.append(writer.common("site-values", values=Written(writer.joined(list(changed)))))
     if info is not None:
         citations = dict.fromkeys(
             found.source.citation for rule in rules if (found := context.rules.get(rule)) is not None
         )
         lines.append(writer.common("source", citation="; ".join(citations)))
     lines.append(_status(finding.rule, info, context))
-    return [" ".join(lines[:-1]), lines[-1]] if len(lines) > 1 else lines
+    return lines
 
 
 def _site_values(info: RuleInfo | None, writer: Writer) -> list[str]:

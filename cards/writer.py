@@ -120,8 +120,9 @@ class Writer:
         return "".join(parts)
 
     def sentence(self, message: Message, owner: str) -> str:
-        """The message on one line, beginning with a capital where it begins with a drug name."""
-        text = " ".join(self.message(message, owner).split())
+        """The message on one line, beginning with a capital where it begins with a drug name; the title of
+        the rule where nothing readable is left of it."""
+        text = " ".join(self.message(message, owner).split()) or self.title(owner)
         return text[0].upper() + text[1:] if text[:2].isascii() and text[:2].islower() else text
 
     def title(self, rule: str) -> str:
