@@ -45,7 +45,7 @@ _LOOK_ALIKE = str.maketrans(
 _SEPARATORS = re.compile(r"[\s_\-]+")
 
 _NUMBER = r"\d[\d.,]*"
-_UNIT = r"(?:mg|mcg|ug|ng|g|kg|ml|l|iu|miu|mu|u|units?|unt|meq|mmol|%|cells?|lf|pfu|ccid50|hours?|hr|h|days?|d)"
+_UNIT = r"(?:mg|mcg|ug|ng|g|kg|ml|l|iu|miu|mu|u|units?|unt|meq|mmol|%|cells?|lf|pfu|hours?|hr|h|days?|d)"
 _STRENGTH = rf"{_NUMBER}\s*{_UNIT}?(?:\s*/\s*(?:{_NUMBER})?\s*(?:{_UNIT}|dose|vial|tab|cap|m2)?)*"
 _FORM = (
     r"tablets?|tabs?|capsules?|caps?|injections?|injectable|inj|vials?|ampoules?|ampules?|amps?|solutions?|soln|sol"
@@ -72,6 +72,7 @@ _TAIL = re.compile(
 )
 _SALT_TAIL = re.compile(rf"[\s,(]+(?:{_SALT})[\s)]*$")
 _SUFFIX = re.compile(r"-[a-z]{4}$")
+_VOLUME_FIRST = re.compile(r"^\d[\d.]* ml (?=[a-z])")  # RxNorm: "1 ML tarlatamab-dlle 10 MG/ML Injection"
 _PAIR = re.compile(r"^(.*\S)\s*[(\[]([^()\[\]]+)[)\]]$")
 _DRUG_KINDS = frozenset({"drug", "drug_class", "vaccine"})
 _LONGEST = 200  # a longer text is not a name; keeps the regular expressions linear
@@ -139,11 +140,13 @@ class NameIndex:
 
     def _drug(self, words: str, kinds: Collection[str]) -> tuple[str, ...]:
         if match := _PAIR.match(words):
-            first = self._of(match[1], kinds) or self._stripped(match[1], kinds)
-            second = self._of(match[2], kinds) or self._stripped(match[2], kinds)
+            first, second = (
+                self._of(part, kinds) or self._stripped(part, kinds)
+                for part in (_VOLUME_FIRST.sub("", match[1]), match[2])
+            )
             if first and second:  # "brand (ingredient)": both halves must say the same
                 return tuple(c for c in first if c in second)
-        return self._stripped(words, kinds)
+        return self._stripped(_VOLUME_FIRST.sub("", words), kinds)
 
     def _stripped(self, words: str, kinds: Collection[str]) -> tuple[str, ...]:
         for shorter in _shorter(words):

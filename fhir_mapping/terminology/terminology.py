@@ -63,6 +63,10 @@ class _Index:
         if concept.id not in found:
             found.append(concept.id)
 
+    def add_combination(self, concept: str, system: str, code: str) -> None:
+        """One ingredient of a combination: found by the code, which is not a code of the ingredient."""
+        self.exact.setdefault((system, _key(system, code)), []).append(concept)
+
     def find(self, system: str, code: str) -> list[str]:
         key = _key(system, code)
         if system == uri.ICD10CM:  # the longest listed parent decides
@@ -140,6 +144,13 @@ class Terminology:
         columns = ("concept_id", "system", "code", "display", "verified", "source")
         for line, (identifier, system, code, _display, verified, _source) in rows("codes.csv", columns):
             self._add("codes.csv", line, identifier, system, code, verified)
+        for line, (system, code, concepts, _display, _source) in rows(
+            "combinations.csv", ("system", "code", "concepts", "display", "source")
+        ):
+            for identifier in concepts.split():
+                if identifier not in self._concepts:
+                    raise TableError(DATA / "combinations.csv", line, f"unknown concept {identifier}")
+                self._verified.add_combination(identifier, system, code)
         try:
             for line, (identifier, code, verified, _source) in rows(
                 "codes-snomed.csv", ("concept_id", "code", "verified", "source")
