@@ -106,11 +106,7 @@ def _offer(case: Case, resource: str) -> Finding | None:
     records = (*case.chart.drugs.of(*DRUGS), *case.chart.drafts.drugs.of(*DRUGS))
     there = {dose.drug for dose in premedication(case, records)}
     barred = withheld(case)
-    offered = tuple(
-        s
-        for s in suggestions(case)
-        if {"acetaminophen": DRUGS[0], "diphenhydramine": DRUGS[1]}[s.key] not in there
-    )
+    offered = tuple(s for s in suggestions(case) if OFFERS[s.key] not in there)
     numbers = case.p(RULE)
     shown = {"latest": numbers.int("latest_min"), "earliest": numbers.int("earliest_min")}
     detail: list[Block] = [Paragraph(msg("detail.offer", **shown))]

@@ -1,0 +1,519 @@
+"""Lymphodepletion orders against the handbook's regimens R1 to R4, and the plan with mg and dates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from cards.finding import (
+    Basis,
+    Block,
+    Bullet,
+    Create,
+    Delete,
+    DrugProposal,
+    Evidence,
+    Finding,
+    Indicator,
+    Items,
+    Message,
+    Missing,
+    Name,
+    Outcome,
+    Paragraph,
+    Repeat,
+    Scalar,
+    Selection,
+    Shown,
+    Suggestion,
+    Table,
+    Text,
+    msg,
+)
+from cds.engine.case import Case
+from cds.engine.rule import rule
+from cds.rules.after_cart import confirmed_infections
+from cds.rules.disease import Disease, disease, disease_concept, disease_evidence
+from cds.rules.dosing.ldc import (
+    RULE,
+    Orders,
+    PlannedDrug,
+    Regimen,
+    advised,
+    alternate_reasons,
+    body_surface,
+    creatinine_clearance,
+    cystitis_without_grade,
+    every_regimen_drug,
+    first_day,
+    given_days,
+    ordered_drugs,
+    orders,
+    planned_days,
+    regimens,
+)
+from fhir_mapping.chart import Amount, DrugRecord, LossReason, Result, Route
+
+
+class Problem(StrEnum):
+    """What is wrong with a lymphodepletion order, worst first."""
+
+    ALLERGY = "allergy"
+    OTHER_REGIMEN = "other-regimen"
+    ALTERNATE_ADVISED = "alternate-advised"
+    ROUTE = "route"
+    DOSE_HIGH = "dose-high"
+    DOSE_LOW = "dose-low"
+    DAYS = "days"
+    START = "start"
+
+
+OUTCOMES = {
+    Problem.ALLERGY: Outcome.CONTRAINDICATED,
+    Problem.OTHER_REGIMEN: Outcome.REVIEW,
+    Problem.ALTERNATE_ADVISED: Outcome.REVIEW,
+    Problem.ROUTE: Outcome.WRONG_ROUTE,
+    Problem.DOSE_HIGH: Outcome.WRONG_DOSE,
+    Problem.DOSE_LOW: Outcome.WRONG_DOSE,
+    Problem.DAYS: Outcome.REVIEW,
+    Problem.START: Outcome.REVIEW,
+}
+
+
+class Uncheckable(StrEnum):
+    """Why a dose could not be compared."""
+
+    NO_SURFACE = "no-surface"
+    NO_DOSE = "no-dose"
+
+
+@dataclass(frozen=True, slots=True)
+class DoseCheck:
+    """Ordered against calculated dose of one day. `percent` is the signed difference."""
+
+    ordered: Amount | None
+    target: Amount | None
+    percent: Decimal | None
+    uncheckable: Uncheckable | None = None
+
+
+def check_dose(record: DrugRecord, plan: PlannedDrug) -> DoseCheck:
+    """mg against the calculated mg; an order per m2 against the mg/m2 of the regimen."""
+    amount = None if record.dose is None else record.dose.amount
+    per_day = record.timing.per_day or Decimal(1)
+    if amount is None or amount.unit not in ("mg", "mg/m2"):
+        return DoseCheck(amount, None, None, Uncheckable.NO_DOSE)
+    daily = Amount(amount.value * per_day, amount.unit)
+    if amount.unit == "mg/m2":
+        target = Amount(plan.per_m2, "mg/m2")
+    elif plan.mg is None:
+        return DoseCheck(daily, None, None, Uncheckable.NO_SURFACE)
+    else:
+        target = Amount(plan.mg, "mg")
+    percent = (daily.value - target.value) / target.value * 100
+    return DoseCheck(daily, target, percent)
+
+
+def kidneys_allow_less(case: Case) -> bool:
+    """Reduced clearance: a dose below target is the adjustment the organ rule asks to consider."""
+    value = creatinine_clearance(case).value
+    return value is not None and value < case.p(RULE)["clearance_adjust_ml_min"]
+
+
+def _own_regimen(case: Case, drug: str) -> Regimen | None:
+    """The regimen of the patient's disease that holds the drug."""
+    return next((regimen for regimen in regimens(case) if regimen.drug(drug) is not None), None)
+
+
+def _problems(case: Case, record: DrugRecord, drug: str, regimen: Regimen | None) -> list[Problem]:
+    found: list[Problem] = []
+    if case.chart.allergy_to(drug):
+        found.append(Problem.ALLERGY)
+    plan = None if regimen is None else regimen.drug(drug)
+    if regimen is None or plan is None:
+        found.append(Problem.OTHER_REGIMEN)
+        return found
+    if alternate_reasons(case) and not regimen.alternate:
+        found.append(Problem.ALTERNATE_ADVISED)
+    if record.route is not None and record.route is not Route.INTRAVENOUS:
+        found.append(Problem.ROUTE)
+    check = check_dose(record, plan)
+    tolerance = case.p(RULE)["tolerance_percent"]
+    if check.percent is not None and check.percent > tolerance:
+        found.append(Problem.DOSE_HIGH)
+    if check.percent is not None and check.percent < -tolerance and not kidneys_allow_less(case):
+        found.append(Problem.DOSE_LOW)
+    days = planned_days(record)
+    if days is None or days + given_days(case, drug, record) != plan.days:
+        found.append(Problem.DAYS)
+    if drug == "cyclophosphamide" and _starts_apart(case, record):
+        found.append(Problem.START)
+    return found
+
+
+def _starts_apart(case: Case, record: DrugRecord) -> bool:
+    """Cyclophosphamide begins on another day than fludarabine."""
+    fludarabine = first_day(case, "fludarabine", record)
+    cyclophosphamide = first_day(case, "cyclophosphamide", record)
+    return None not in (fludarabine, cyclophosphamide) and fludarabine != cyclophosphamide
+
+
+# --- suggestions
+
+
+def _blocked(case: Case) -> tuple[Message, ...]:
+    """Reasons not to offer lymphodepletion orders at all."""
+    numbers = case.p(RULE)
+    found: list[Message] = []
+    renal = creatinine_clearance(case)
+    if renal.value is not None and renal.value <= numbers["clearance_block_ml_min"]:
+        value = Amount(round(renal.value, 1), renal.unit)
+        found.append(msg("block.clearance", value=value, limit=numbers.int("clearance_block_ml_min")))
+    if confirmed_infections(case):
+        found.append(msg("block.infection"))
+    status = case.chart.latest("product_status")
+    if status is not None and "failed" in status.value.codes:
+        found.append(msg("block.product"))
+    if _pregnant(case):
+        found.append(msg("block.pregnancy"))
+    return tuple(found)
+
+
+def _pregnant(case: Case) -> bool:
+    days = timedelta(days=case.p(RULE).int("pregnancy_test_max_age_days"))
+    tests = (
+        case.chart.series(concept).latest(case.now, days)
+        for concept in ("hcg_serum_qual", "hcg_serum_quant", "hcg_urine")
+    )
+    return any(test is not None and test.value.result is Result.POSITIVE for test in tests)
+
+
+def _proposal(case: Case, regimen: Regimen, plan: PlannedDrug) -> DrugProposal:
+    m2 = body_surface(case)
+    dose = None if plan.mg is None else Amount(plan.mg, "mg")
+    basis = None
+    if m2.value is not None:
+        measure = Amount(m2.value.quantize(Decimal("0.001")), "m2")
+        basis = Basis(Amount(plan.per_m2, "mg/m2"), measure, formula=m2.formula)
+    start = regimen.start if regimen.start is not None and regimen.start >= case.today else None
+    return DrugProposal(
+        drug=plan.drug,
+        route=Route.INTRAVENOUS,
+        dose=dose,
+        basis=basis,
+        repeat=Repeat(every_hours=24, days=plan.days),
+        start=start,
+        infusion_minutes=plan.minutes,
+        purpose="purpose_lymphodepletion",
+        reason=disease_concept(case),
+        note=None if dose is not None else msg("note.no-surface"),
+    )
+
+
+def _allergic(case: Case, regimen: Regimen) -> bool:
+    return any(case.chart.allergy_to(plan.drug) for plan in regimen.drugs)
+
+
+def _plan_suggestions(case: Case, regimen: Regimen, there: frozenset[str]) -> tuple[Suggestion, ...]:
+    """One button with the drugs of the regimen that are not ordered yet."""
+    open_drugs = [plan for plan in regimen.drugs if plan.drug not in there]
+    if not open_drugs or body_surface(case).value is None or _allergic(case, regimen):
+        return ()
+    actions = tuple(Create(_proposal(case, regimen, plan)) for plan in open_drugs)
+    label = msg("suggest.regimen", regimen=regimen.id)
+    return (Suggestion(regimen.id, label, actions, recommended=True),)
+
+
+def _correction(
+    case: Case, record: DrugRecord, regimen: Regimen, plan: PlannedDrug
+) -> tuple[Suggestion, ...]:
+    if plan.mg is None or _blocked(case):
+        return ()
+    actions = (Delete(record.reference), Create(_proposal(case, regimen, plan)))
+    return (Suggestion("correct", msg("suggest.correct", drug=Name(plan.drug)), actions, recommended=True),)
+
+
+# --- one card per order at fault
+
+
+def _order_findings(case: Case, record: DrugRecord) -> Iterator[Finding]:
+    for drug in record.ingredients:
+        if drug not in every_regimen_drug(case):
+            continue
+        regimen = _own_regimen(case, drug)
+        if disease(case) in (Disease.UNKNOWN, Disease.OTHER):
+            regimen = None
+            if not case.chart.allergy_to(drug):
+                continue
+        problems = _problems(case, record, drug, regimen)
+        plan = None if regimen is None else regimen.drug(drug)
+        if problems:
+            yield _problem_finding(case, record, drug, regimen, problems)
+        elif plan is not None:
+            check = check_dose(record, plan)
+            if check.uncheckable is not None:
+                yield _uncheckable_finding(case, record, plan, check.uncheckable)
+
+
+def _percent(value: Decimal) -> Decimal:
+    return value.quantize(Decimal("0.1"))
+
+
+def _dose_values(check: DoseCheck | None) -> dict[str, Scalar]:
+    values: dict[str, Scalar] = {}
+    if check is None:
+        return values
+    unit = {"mg": "mg", "mg/m2": "mg_m2"}
+    if check.ordered is not None and check.ordered.unit in unit:
+        values[f"ordered_{unit[check.ordered.unit]}"] = check.ordered.value
+    if check.target is not None:
+        values[f"target_{unit[check.target.unit]}"] = check.target.value
+    if check.percent is not None:
+        values["difference_percent"] = _percent(check.percent)
+    return values
+
+
+def _problem_finding(
+    case: Case, record: DrugRecord, drug: str, regimen: Regimen | None, problems: list[Problem]
+) -> Finding:
+    worst = problems[0]
+    plan = None if regimen is None else regimen.drug(drug)
+    check = None if plan is None else check_dose(record, plan)
+    percent = None if check is None else check.percent
+    shown: dict[str, Shown] = {
+        "drug": Name(drug),
+        "regimen": regimen.id if regimen is not None else msg("none"),
+        "days": (planned_days(record) or 0) + given_days(case, drug, record),
+        "needed": plan.days if plan is not None else 0,
+        "ordered": check.ordered if check is not None and check.ordered is not None else msg("none"),
+        "target": check.target if check is not None and check.target is not None else msg("none"),
+        "percent": _percent(check.percent)
+        if check is not None and check.percent is not None
+        else msg("none"),
+        "route": Name(record.route.value) if record.route is not None else msg("none"),
+    }
+    detail: list[Block] = [Paragraph(msg("detail.order", name=Text(record.name), **shown))]
+    detail += [Bullet(msg(f"problem.{problem.value}", **shown)) for problem in problems]
+    if Problem.DOSE_LOW in problems and drug == "fludarabine":
+        detail.append(Bullet(msg("detail.under-dosing")))
+    if worst is Problem.ALLERGY:
+        detail.append(Bullet(_alternative(case, regimen)))
+    if Problem.ALTERNATE_ADVISED in problems:
+        detail += [Bullet(msg(f"reason.{why.reason.value}")) for why in alternate_reasons(case)]
+    values: dict[str, Scalar | list[Scalar] | list[dict[str, Scalar]]] = dict(_dose_values(check))
+    values["drug"] = drug
+    values["problems"] = list[Scalar](problem.value for problem in problems)
+    if regimen is not None:
+        values["row"] = values["regimen"] = regimen.id
+    if plan is not None:
+        values["days"] = (planned_days(record) or 0) + given_days(case, drug, record)
+        values["needed_days"] = plan.days
+    suggestions: tuple[Suggestion, ...] = ()
+    fixable = {Problem.ROUTE, Problem.DOSE_HIGH, Problem.DOSE_LOW, Problem.DAYS}
+    if regimen is not None and plan is not None and set(problems) <= fixable:
+        suggestions = _correction(case, record, regimen, plan)
+    allergies = tuple(Evidence(allergy.reference, drug) for allergy in case.chart.allergy_to(drug))
+    whys = tuple(why.evidence for why in alternate_reasons(case))
+    return Finding(
+        rule=RULE,
+        outcome=OUTCOMES[worst],
+        indicator=Indicator.CRITICAL if worst is Problem.ALLERGY else Indicator.WARNING,
+        summary=msg(f"summary.{worst.value}", **shown),
+        subject=record.reference,
+        detail=tuple(detail),
+        values=values,
+        evidence=(*_evidence(case, record, drug), *allergies, *whys),
+        resource=record.reference,
+        suggestions=suggestions,
+    )
+
+
+def _alternative(case: Case, regimen: Regimen | None) -> Message:
+    """An allergy is none of the two reasons of the source: the other regimen is the clinician's decision."""
+    other = next((r for r in regimens(case) if regimen is not None and r.id != regimen.id), None)
+    if other is None:
+        return msg("detail.allergy")
+    return msg("detail.allergy-alternative", other=other.id)
+
+
+def _evidence(case: Case, record: DrugRecord, drug: str) -> tuple[Evidence, ...]:
+    amount = None if record.dose is None else record.dose.amount
+    own = Evidence(
+        record.reference,
+        drug,
+        None if amount is None else amount.value,
+        "" if amount is None else amount.unit,
+        record.timing.first,
+    )
+    return (own, *body_surface(case).evidence, *disease_evidence(case))
+
+
+def _uncheckable_finding(case: Case, record: DrugRecord, plan: PlannedDrug, why: Uncheckable) -> Finding:
+    per = Amount(plan.per_m2, "mg/m2")
+    missing = body_surface(case).missing if why is Uncheckable.NO_SURFACE else (Missing(plan.drug),)
+    unreadable = record.dose is not None and bool(record.dose.unreadable)
+    if why is Uncheckable.NO_DOSE and unreadable and record.dose is not None:
+        missing = (Missing(plan.drug, LossReason.UNIT, record.reference, record.dose.unreadable),)
+    return Finding(
+        rule=RULE,
+        outcome=Outcome.CANNOT_CHECK,
+        indicator=Indicator.WARNING,
+        summary=msg(f"summary.{why.value}", drug=Name(plan.drug), per=per),
+        subject=record.reference,
+        detail=(Paragraph(msg(f"detail.{why.value}", drug=Name(plan.drug), per=per, days=plan.days)),),
+        values={"drug": plan.drug, "target_mg_m2": plan.per_m2, "needed_days": plan.days},
+        evidence=_evidence(case, record, plan.drug),
+        missing=missing,
+        resource=record.reference,
+        unconcluded=True,
+    )
+
+
+# --- the plan
+
+
+def _plan_table(case: Case, regimen: Regimen) -> Table:
+    header = tuple(msg(f"head.{name}") for name in ("drug", "per", "daily", "days", "dates", "minutes"))
+    rows = tuple(
+        (
+            Name(plan.drug),
+            Amount(plan.per_m2, "mg/m2"),
+            Amount(plan.mg, "mg") if plan.mg is not None else msg("none"),
+            plan.days,
+            _dates(regimen.start, plan.days),
+            plan.minutes if plan.minutes is not None else msg("none"),
+        )
+        for plan in regimen.drugs
+    )
+    return Table(header, rows)
+
+
+def _dates(start: date | None, days: int) -> Shown:
+    if start is None:
+        return msg("none")
+    if days == 1:
+        return start
+    return msg("dates", first=start, last=start + timedelta(days=days - 1))
+
+
+def _plan_values(case: Case, regimen: Regimen) -> dict[str, Scalar]:
+    values: dict[str, Scalar] = {"row": regimen.id, "regimen": regimen.id}
+    m2 = body_surface(case).value
+    if m2 is not None:
+        values["bsa_m2"] = m2.quantize(Decimal("0.0001"))
+    if regimen.start is not None:
+        values["start"] = regimen.start
+    for plan in regimen.drugs:
+        if plan.mg is not None:
+            values[f"{plan.drug}_mg"] = plan.mg
+        values[f"{plan.drug}_mg_m2"] = plan.per_m2
+        values[f"{plan.drug}_days"] = plan.days
+        if regimen.start is not None:
+            values[f"{plan.drug}_first"] = regimen.start
+            values[f"{plan.drug}_last"] = regimen.start + timedelta(days=plan.days - 1)
+    return values
+
+
+def _plan_finding(case: Case, found: Orders) -> Finding:
+    regimen = advised(case)
+    if regimen is None:
+        return _no_regimen(case, found)
+    there = ordered_drugs(case, found.drugs)
+    complete = all(plan.drug in there for plan in regimen.drugs)
+    m2 = body_surface(case)
+    blocked = _blocked(case)
+    shown: dict[str, Shown] = {
+        "regimen": regimen.id,
+        "disease": Name(disease_concept(case)),
+        "doses": _doses_text(regimen),
+    }
+    detail: list[Block] = [
+        Paragraph(msg("detail.plan", **shown)),
+        _plan_table(case, regimen),
+    ]
+    if m2.value is not None:
+        area = Amount(m2.value.quantize(Decimal("0.01")), "m2")
+        detail.append(Bullet(msg(f"detail.surface-{m2.formula.lower()}", area=area)))
+    else:
+        detail.append(Bullet(msg("detail.surface-missing")))
+    detail += [Bullet(msg(f"reason.{why.reason.value}")) for why in alternate_reasons(case)]
+    cystitis = cystitis_without_grade(case)
+    if cystitis is not None:
+        detail.append(Bullet(msg("detail.cystitis-grade")))
+    if not regimen.alternate and any(r.alternate and _ordered(r, there) for r in regimens(case)):
+        detail.append(Bullet(msg("detail.alternate-without-reason")))
+    detail += [Bullet(message) for message in blocked]
+    if case.chart.latest("product_status") is None:
+        detail.append(Bullet(msg("detail.confirm-product")))
+    detail += [Bullet(msg(f"toxicity.{plan.drug}")) for plan in regimen.drugs]
+    detail.append(Bullet(msg("toxicity.class")))
+    if regimen.start is None:
+        detail.append(Bullet(msg("detail.no-day0")))
+    missing = [*m2.missing] if m2.value is None else []
+    if cystitis is not None:
+        missing.append(Missing("hemorrhagic_cystitis", resource=cystitis.reference))
+    key = "plan-no-surface" if m2.value is None else "plan-complete" if complete else "plan"
+    return Finding(
+        rule=RULE,
+        outcome=Outcome.PASS if complete else Outcome.ADVISE,
+        indicator=Indicator.INFO,
+        summary=msg(f"summary.{key}", **shown),
+        subject="plan",
+        detail=tuple(detail),
+        values=dict(_plan_values(case, regimen)),
+        evidence=(
+            *m2.evidence,
+            *disease_evidence(case),
+            *(why.evidence for why in alternate_reasons(case)),
+        ),
+        missing=tuple(missing),
+        resource=found.reference,
+        suggestions=() if blocked else _plan_suggestions(case, regimen, there),
+        selection=Selection.AT_MOST_ONE,
+    )
+
+
+def _ordered(regimen: Regimen, there: frozenset[str]) -> bool:
+    return any(plan.drug in there for plan in regimen.drugs)
+
+
+def _doses_text(regimen: Regimen) -> Shown:
+    parts: list[Shown] = []
+    for plan in regimen.drugs:
+        dose = Amount(plan.mg, "mg") if plan.mg is not None else Amount(plan.per_m2, "mg/m2")
+        parts.append(msg("dose", drug=Name(plan.drug), dose=dose, days=plan.days))
+    return Items(tuple(parts))
+
+
+def _no_regimen(case: Case, found: Orders) -> Finding:
+    own = disease(case)
+    key = "no-disease" if own is Disease.UNKNOWN else "other-disease"
+    name: Shown = Name(disease_concept(case)) if disease_concept(case) else msg("none")
+    return Finding(
+        rule=RULE,
+        outcome=Outcome.CANNOT_CHECK,
+        indicator=Indicator.WARNING,
+        summary=msg(f"summary.{key}", disease=name),
+        subject="plan",
+        detail=(Paragraph(msg(f"detail.{key}", disease=name)),),
+        evidence=disease_evidence(case),
+        missing=(Missing("b_all"), Missing("dlbcl"), Missing("follicular_lymphoma"))
+        if own is Disease.UNKNOWN
+        else (),
+        resource=found.reference,
+        unconcluded=True,
+    )
+
+
+@rule(RULE)
+def lymphodepletion(case: Case) -> Iterator[Finding]:
+    """One card per order at fault, one card with the plan of the regimen."""
+    found = orders(case)
+    if not found:
+        return
+    for record in found.drugs:
+        yield from _order_findings(case, record)
+    yield _plan_finding(case, found)
