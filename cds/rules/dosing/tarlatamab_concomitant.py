@@ -1,0 +1,434 @@
+"""Dexamethasone before and saline after tarlatamab, step by step of the ladder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import ROUND_UP, Decimal
+
+from cards.finding import (
+    ONCE,
+    Bullet,
+    Create,
+    Delete,
+    DrugProposal,
+    Evidence,
+    Finding,
+    Indicator,
+    Message,
+    Missing,
+    Name,
+    Outcome,
+    Override,
+    Paragraph,
+    Scalar,
+    Selection,
+    Suggestion,
+    msg,
+)
+from cds.engine.case import Case
+from cds.engine.rule import Hook, rule
+from cds.rules.bispecific.orders import Judged
+from cds.rules.bispecific.tarlatamab import (
+    last_exposure,
+    live_orders,
+    next_due,
+    tarlatamab_ladder,
+    under_judgement,
+)
+from cds.rules.bispecific.toxicity import crs_since_previous_dose
+from cds.rules.evidence import of_drug, of_fact, of_observation
+from cds.rules.steroids import (
+    GLUCOCORTICOIDS,
+    dose_equivalent,
+    from_prednisone,
+    prednisone_equivalent,
+    systemic,
+)
+from fhir_mapping.chart import (
+    Amount,
+    ConditionState,
+    DrugRecord,
+    DrugSource,
+    DrugState,
+    EventState,
+    Moment,
+    Route,
+    whole_day,
+)
+
+RULE = "dosing.tarlatamab-concomitant"
+_SALINE = ("sodium_chloride", "crystalloid")
+_OVERLOAD = ("heart_failure", "fluid_overload", "esrd")
+_DIALYSIS = ("dialysis", "hemodialysis", "peritoneal_dialysis")
+_PREMEDICATION = frozenset({"purpose_premedication", "purpose_antiemetic", "purpose_prophylaxis"})
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One thing to put right around one dose."""
+
+    row: str
+    outcome: Outcome
+    indicator: Indicator
+    text: Message
+    suggestion: Suggestion | None = None
+    evidence: tuple[Evidence, ...] = ()
+    missing: tuple[Missing, ...] = ()
+
+
+@rule(RULE)
+def concomitant(case: Case) -> Iterator[Finding]:
+    judged = under_judgement(case)
+    for one in judged:
+        if not one.label:
+            continue
+        points = list(_points(case, one))
+        if points:
+            yield _finding(points, one.reference, one.label)
+    if not judged and case.hook is Hook.ORDER_SIGN:
+        yield from _steroid_alone(case)
+
+
+def _finding(points: list[Point], reference: str, label: str) -> Finding:
+    points.sort(key=lambda p: -p.indicator.rank)
+    worst = points[0]
+    values: dict[str, Scalar | list[Scalar]] = {
+        "row": worst.row,
+        "rows": [p.row for p in points],
+        "label": label,
+    }
+    return Finding(
+        rule=RULE,
+        outcome=worst.outcome,
+        indicator=worst.indicator,
+        summary=msg(f"summary.{worst.row}", label=label, **worst.text.values),
+        subject=reference,
+        detail=(*(Bullet(p.text) for p in points), Paragraph(msg("criterion"))),
+        values=values,
+        evidence=tuple(e for p in points for e in p.evidence),
+        missing=tuple(m for p in points for m in p.missing),
+        resource=reference,
+        suggestions=_one_recommended([p.suggestion for p in points if p.suggestion is not None]),
+        selection=Selection.ANY,
+        overrides=(Override.ALREADY_DONE, Override.RISK_BENEFIT, Override.SPECIALIST_ADVICE, Override.OTHER),
+    )
+
+
+def _one_recommended(suggestions: list[Suggestion]) -> tuple[Suggestion, ...]:
+    kept: list[Suggestion] = []
+    for suggestion in suggestions:
+        if suggestion.recommended and any(s.recommended for s in kept):
+            suggestion = Suggestion(suggestion.key, suggestion.label, suggestion.actions)
+        kept.append(suggestion)
+    return tuple(kept)
+
+
+def _after_crs(case: Case, judged: Judged) -> bool:
+    """CRS since the dose before this one; later doses of a batch follow a dose not given yet."""
+    last = last_exposure(case)
+    previous = None if judged.place is None else judged.place.last
+    return last is not None and previous == last.day and crs_since_previous_dose(case) > 0
+
+
+def _points(case: Case, judged: Judged) -> Iterator[Point]:
+    p = case.p(RULE)
+    day = judged.start or judged.planned.day
+    record = judged.planned.record
+    first = record.timing.first
+    start = first if first is not None and first.exact and first.date == day else None
+    required = judged.label in p.words("steroid_steps")
+    if required or _after_crs(case, judged):
+        yield from _steroid(case, day, start, required)
+    else:
+        yield from _not_needed(case, day)
+    if judged.label in p.words("saline_steps"):
+        yield from _saline(case, record, day, start)
+
+
+# --- steroid
+
+
+def _planned_on(record: DrugRecord, day: date) -> Moment | None:
+    """The time at which a record gives its dose on that day; None where it gives none."""
+    timing = record.timing
+    for moment in timing.doses:
+        if moment.date == day:
+            return moment
+    if timing.first is None:
+        return None
+    if timing.first.date == day:
+        return timing.first
+    until = timing.last
+    covers = timing.first.first_date <= day and (timing.ongoing or (until is not None and until.date >= day))
+    if not covers or timing.as_needed or record.source is DrugSource.ADMINISTRATION:
+        return None
+    return whole_day(day, timing.first.earliest)
+
+
+def _available(case: Case, *concepts: str) -> list[DrugRecord]:
+    """Drafts, orders in force and doses given."""
+    drafts = list(case.chart.drafts.drugs.of(*concepts))
+    charted = [
+        d
+        for d in case.chart.drugs.of(*concepts)
+        if (d.source is DrugSource.ORDER and d.state in (DrugState.ACTIVE, DrugState.COMPLETED))
+        or (d.source is DrugSource.ADMINISTRATION and d.given)
+    ]
+    return drafts + charted
+
+
+def _steroids_on(case: Case, day: date) -> list[tuple[DrugRecord, Moment]]:
+    found = []
+    for record in _available(case, *GLUCOCORTICOIDS):
+        if record.timing.as_needed or not systemic(record.route):
+            continue
+        when = _planned_on(record, day)
+        if when is not None:
+            found.append((record, when))
+    return found
+
+
+def _enough(case: Case, record: DrugRecord) -> bool | None:
+    """At least 8 mg of dexamethasone or its equivalent; None where the dose cannot be read."""
+    own = dose_equivalent(record)
+    needed = prednisone_equivalent("dexamethasone", case.p(RULE)["dexamethasone_mg"])
+    return None if own is None or needed is None else own >= needed
+
+
+def _minutes_before(start: Moment, given: Moment) -> Decimal | None:
+    if not start.exact or not given.exact:
+        return None
+    return Decimal((start.earliest - given.earliest) // timedelta(minutes=1))
+
+
+def _steroid(case: Case, day: date, start: Moment | None, required: bool) -> Iterator[Point]:
+    p = case.p(RULE)
+    window = p["steroid_window_minutes"]
+    candidates = _steroids_on(case, day)
+    if not candidates:
+        signing = case.hook is Hook.ORDER_SIGN
+        indicator = Indicator.CRITICAL if required and signing else Indicator.WARNING
+        row = "steroid-absent" if required else "steroid-after-crs"
+        text = msg(f"row.{row}", dose=Amount(p["dexamethasone_mg"], "mg"))
+        yield Point(row, Outcome.INCOMPLETE, indicator, text, _steroid_order(case, day, start, ()))
+        return
+    judged: list[tuple[int, Point | None]] = []
+    for record, when in candidates:
+        judged.append(_steroid_verdict(case, record, when, day, start, window))
+    best = min(judged, key=lambda pair: pair[0])
+    if best[1] is not None:
+        yield best[1]
+    elif start is None:
+        yield Point("timing-unknown", Outcome.CANNOT_CHECK, Indicator.INFO, msg("row.timing-unknown"))
+
+
+def _steroid_verdict(
+    case: Case, record: DrugRecord, when: Moment, day: date, start: Moment | None, window: Decimal
+) -> tuple[int, Point | None]:
+    """How far this steroid is from what the step asks: 0 fits."""
+    evidence = (of_drug(record),)
+    drafted = (record.reference,) if record.state is DrugState.DRAFT else ()
+    order = _steroid_order(case, day, start, drafted)
+    name = Name(record.ingredients[0]) if record.ingredients else Name("dexamethasone")
+    enough = _enough(case, record)
+    if enough is None:
+        text = msg("row.steroid-unreadable", name=name)
+        missing = (Missing("dose", resource=record.reference),)
+        return 3, Point(
+            "steroid-unreadable", Outcome.CANNOT_CHECK, Indicator.WARNING, text, None, evidence, missing
+        )
+    if record.route not in (None, Route.INTRAVENOUS):
+        text = msg("row.steroid-route", name=name)
+        return 2, Point("steroid-route", Outcome.WRONG_ROUTE, Indicator.WARNING, text, order, evidence)
+    if not enough:
+        text = msg("row.steroid-dose", name=name, dose=Amount(case.p(RULE)["dexamethasone_mg"], "mg"))
+        return 2, Point("steroid-dose", Outcome.WRONG_DOSE, Indicator.WARNING, text, order, evidence)
+    minutes = None if start is None else _minutes_before(start, when)
+    if minutes is None or 0 <= minutes <= window:
+        return 0, None
+    outcome = Outcome.TOO_EARLY if minutes > 0 else Outcome.TOO_LATE
+    text = msg("row.steroid-timing", name=name, when=when, window=window)
+    return 1, Point("steroid-timing", outcome, Indicator.WARNING, text, order, evidence)
+
+
+def _steroid_order(case: Case, day: date, start: Moment | None, replaces: tuple[str, ...]) -> Suggestion:
+    """Dexamethasone before the infusion; with an allergy to it an equivalent, not preselected."""
+    p = case.p(RULE)
+    when: date | datetime = day
+    if start is not None:
+        when = start.earliest - timedelta(minutes=float(p["steroid_lead_minutes"]))
+    dose = Amount(p["dexamethasone_mg"], "mg")
+    drug = "dexamethasone"
+    if case.chart.allergy_to("dexamethasone"):
+        prednisone = prednisone_equivalent("dexamethasone", p["dexamethasone_mg"])
+        equal = None if prednisone is None else from_prednisone("methylprednisolone", prednisone)
+        assert equal is not None
+        drug = "methylprednisolone"
+        dose = Amount(equal.quantize(Decimal("0.1"), ROUND_UP), "mg")
+    proposal = DrugProposal(
+        drug, Route.INTRAVENOUS, dose, repeat=ONCE, start=when, purpose="purpose_premedication"
+    )
+    return Suggestion(
+        "steroid",
+        msg("suggest.steroid", drug=Name(drug), dose=dose),
+        (*(Delete(reference) for reference in replaces), Create(proposal)),
+        recommended=drug == "dexamethasone",
+    )
+
+
+def _not_needed(case: Case, day: date) -> Iterator[Point]:
+    """A premedication steroid drafted for a step that needs none."""
+    for record in case.chart.drafts.drugs.of(*GLUCOCORTICOIDS):
+        if not _is_premedication(record) or _planned_on(record, day) is None:
+            continue
+        name = Name(record.ingredients[0]) if record.ingredients else Name("dexamethasone")
+        yield Point(
+            "steroid-not-needed",
+            Outcome.INFO,
+            Indicator.INFO,
+            msg("row.steroid-not-needed", name=name),
+            evidence=(of_drug(record),),
+        )
+
+
+def _is_premedication(record: DrugRecord) -> bool:
+    if not systemic(record.route) or record.timing.as_needed or record.reasons:
+        return False
+    return not record.purposes or not _PREMEDICATION.isdisjoint(record.purposes)
+
+
+def _steroid_alone(case: Case) -> Iterator[Finding]:
+    """A steroid drafted beside an active tarlatamab order of the same day."""
+    due = next_due(case)
+    if due is None or crs_since_previous_dose(case) > 0:
+        return
+    p = case.p(RULE)
+    if due.label in p.words("steroid_steps"):
+        return
+    days = {o.timing.first.date for o in live_orders(case) if o.timing.first is not None}
+    for record in case.judged_drugs(*GLUCOCORTICOIDS):
+        for day in sorted(d for d in days if d >= case.today):
+            if _is_premedication(record) and _planned_on(record, day) is not None:
+                name = Name(record.ingredients[0]) if record.ingredients else Name("dexamethasone")
+                text = msg("row.steroid-not-needed", name=name)
+                point = Point(
+                    "steroid-not-needed", Outcome.INFO, Indicator.INFO, text, evidence=(of_drug(record),)
+                )
+                yield _finding([point], record.reference, due.label)
+                break
+
+
+# --- saline
+
+
+def _volume_ml(record: DrugRecord) -> Decimal | None:
+    amount = None if record.dose is None else record.dose.amount
+    if amount is None or amount.unit not in ("mL", "L"):
+        return None
+    return amount.value * (1000 if amount.unit == "L" else 1)
+
+
+def _length(record: DrugRecord, volume: Decimal) -> Decimal | None:
+    if record.timing.infusion_minutes is not None:
+        return record.timing.infusion_minutes
+    rate = record.rate
+    if rate is not None and rate.value > 0 and rate.unit in ("mL/h", "mL/min"):
+        return volume / rate.value * (60 if rate.unit == "mL/h" else 1)
+    first, last = record.timing.first, record.timing.last
+    if (
+        record.source is DrugSource.ADMINISTRATION
+        and first is not None
+        and last is not None
+        and first != last
+    ):
+        return Decimal((last.latest - first.earliest) // timedelta(minutes=1))
+    return None
+
+
+def _risks(case: Case) -> tuple[Evidence, ...]:
+    p = case.p(RULE)
+    found = [
+        of_fact(c, next(name for name in _OVERLOAD if name in c.concepts))
+        for c in case.chart.conditions.of(*_OVERLOAD)
+        if c.state is ConditionState.ACTIVE
+    ]
+    since = case.now - timedelta(days=p.int("dialysis_days"))
+    for procedure in case.chart.procedures.of(*_DIALYSIS):
+        recent = procedure.start is not None and procedure.start.latest >= since
+        if procedure.state is EventState.RUNNING or (recent and procedure.state is not EventState.PLANNED):
+            found.append(of_fact(procedure, "dialysis"))
+    lvef = case.chart.latest("lvef")
+    if lvef is not None and lvef.value.quantity is not None and lvef.value.quantity.below(p["low_lvef_pct"]):
+        found.append(of_observation(lvef))
+    return tuple(found)
+
+
+def _saline(case: Case, tarlatamab: DrugRecord, day: date, start: Moment | None) -> Iterator[Point]:
+    p = case.p(RULE)
+    risks = _risks(case)
+    candidates = []
+    for record in _available(case, *_SALINE):
+        volume, when = _volume_ml(record), _planned_on(record, day)
+        if volume is not None and when is not None and volume >= p["hydration_from_ml"]:
+            candidates.append((record, volume, when))
+    if not candidates:
+        shown = Amount(p["saline_ml"], "mL")
+        yield Point(
+            "saline-absent",
+            Outcome.INCOMPLETE,
+            Indicator.WARNING,
+            msg("row.saline-absent", volume=shown),
+            _saline_order(case, tarlatamab, day, start, recommended=not risks),
+        )
+    else:
+        wrong = [w for r, v, t in candidates if (w := _saline_verdict(case, r, v, t, start))]
+        if len(wrong) == len(candidates):
+            yield Point(
+                "saline-rate",
+                Outcome.INFO,
+                Indicator.INFO,
+                wrong[0],
+                evidence=tuple(of_drug(record) for record, _, _ in candidates),
+            )
+    if risks:
+        yield Point("volume-risk", Outcome.REVIEW, Indicator.WARNING, msg("row.volume-risk"), evidence=risks)
+
+
+def _saline_verdict(
+    case: Case, record: DrugRecord, volume: Decimal, when: Moment, start: Moment | None
+) -> Message | None:
+    """What is wrong with this infusion; None: as the schedule asks, or not told otherwise."""
+    p = case.p(RULE)
+    shown = Amount(volume, "mL")
+    if volume != p["saline_ml"]:
+        return msg("row.saline-volume", volume=shown)
+    length = _length(record, volume)
+    if length is not None and not p["saline_min_minutes"] <= length <= p["saline_max_minutes"]:
+        return msg("row.saline-rate", minutes=round(length))
+    if start is not None and when.exact and when.earliest < start.earliest:
+        return msg("row.saline-before", when=when)
+    return None
+
+
+def _saline_order(
+    case: Case, tarlatamab: DrugRecord, day: date, start: Moment | None, *, recommended: bool
+) -> Suggestion:
+    p = case.p(RULE)
+    when: date | datetime = day
+    if start is not None:
+        minutes = tarlatamab.timing.infusion_minutes or tarlatamab_ladder().infusion_minutes
+        when = start.earliest + timedelta(minutes=float(minutes))
+    volume = Amount(p["saline_ml"], "mL")
+    proposal = DrugProposal(
+        "sodium_chloride",
+        Route.INTRAVENOUS,
+        volume,
+        repeat=ONCE,
+        start=when,
+        infusion_minutes=p.int("saline_max_minutes"),
+    )
+    return Suggestion(
+        "saline", msg("suggest.saline", volume=volume), (Create(proposal),), recommended=recommended
+    )
