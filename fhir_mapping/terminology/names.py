@@ -68,14 +68,15 @@ _FORM_ZH = (
     r"|貼片|毫克|微克|公克|毫升|公升|單位"
 )
 _TAIL = re.compile(
-    rf"(?:[\s,;()/x*+-]+(?:{_STRENGTH}|{_FORM})(?=$|[\s,;()/.*+-])[\s,;().]*|[\s(]*(?:{_NUMBER}\s*)?(?:{_FORM_ZH})[\s)]*)$"
+    rf"(?:(?<![\s,;()/*+-])[\s,;()/*+-]+(?:{_STRENGTH}|{_FORM})(?=$|[\s,;()/.*+-])[\s,;().]*"
+    rf"|(?<![\s(])[\s(]*(?:{_NUMBER}\s*)?(?:{_FORM_ZH})[\s)]*)$"
 )
 _SALT_TAIL = re.compile(rf"[\s,(]+(?:{_SALT})[\s)]*$")
 _SUFFIX = re.compile(r"-[a-z]{4}$")
 _VOLUME_FIRST = re.compile(r"^\d[\d.]* ml (?=[a-z])")  # RxNorm: "1 ML tarlatamab-dlle 10 MG/ML Injection"
 _PAIR = re.compile(r"^(.*\S)\s*[(\[]([^()\[\]]+)[)\]]$")
 _DRUG_KINDS = frozenset({"drug", "drug_class", "vaccine"})
-_LONGEST = 200  # a longer text is not a name; keeps the regular expressions linear
+_LONGEST = 120  # a longer text is not a name; keeps the regular expressions linear
 
 
 def plain(text: str) -> str:

@@ -17,7 +17,7 @@ class TableError(Exception):
         self.path, self.line, self.reason = path, line, reason
 
 
-def rows(name: str, columns: tuple[str, ...], folder: Path = DATA) -> Iterator[tuple[int, list[str]]]:
+def rows(name: str, columns: tuple[str, ...], folder: Path) -> Iterator[tuple[int, list[str]]]:
     """(line, cells) of every row. Raises TableError on another header or row length."""
     path = folder / name
     with path.open(encoding="utf-8", newline="") as stream:
@@ -32,11 +32,11 @@ def rows(name: str, columns: tuple[str, ...], folder: Path = DATA) -> Iterator[t
             yield reader.line_num, cells
 
 
-def mapping(name: str, columns: tuple[str, str, str]) -> Mapping[str, str]:
+def mapping(name: str, columns: tuple[str, str, str], folder: Path) -> Mapping[str, str]:
     """First column -> second column of a three-column file (the third is the source)."""
     result: dict[str, str] = {}
-    for line, (key, value, _source) in rows(name, columns):
+    for line, (key, value, _source) in rows(name, columns, folder):
         if key in result:
-            raise TableError(DATA / name, line, f"{key} twice")
+            raise TableError(folder / name, line, f"{key} twice")
         result[key] = value
     return result

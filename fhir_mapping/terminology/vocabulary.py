@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from pathlib import Path
 
 from fhir_mapping.terminology.tables import rows
 
 COLUMNS = ("domain", "value", "system", "code", "text", "needs_text", "source")
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
+_AMOUNTS = re.compile(r"(?:[\s(]+[\d.,/]+\s*(?:%|mg|mcg|g|ml|u)?(?:/(?:\d*\s*)?(?:ml|g|dose))?\)?)+$")
 _LONGEST = 200
 
 
@@ -23,12 +25,12 @@ def tidy(text: str) -> str:
 class Vocabularies:
     """domain -> (system, code) or text -> value. A row with `needs_text` counts only beside such a text."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self._codes: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
         self._texts: dict[tuple[str, str], str] = {}
         self._values: dict[str, set[str]] = {}
         for _line, (domain, value, system, code, text, needs_text, _source) in rows(
-            "vocabularies.csv", COLUMNS
+            "vocabularies.csv", COLUMNS, folder
         ):
             self._values.setdefault(domain, set()).add(value)
             if code:
@@ -48,17 +50,22 @@ class Vocabularies:
     def by_text(self, domain: str, text: str | None) -> str | None:
         return self._texts.get((domain, tidy(text))) if text else None
 
-    def last_words(self, domain: str, text: str) -> str | None:
-        """Value of the longest vocabulary text that ends the given one at a word boundary."""
-        words = tidy(text)
+    def by_last_words(self, domain: str, text: str | None) -> str | None:
+        """Value of the longest vocabulary text that ends the given one at a word boundary.
+
+        Strengths and pack sizes may follow ("cream 1 %", "eye drops 0.1% 5 mL").
+        """
+        if not text:
+            return None
+        words = _AMOUNTS.sub("", tidy(text))
         found = [
             (len(entry), value)
             for (of, entry), value in self._texts.items()
-            if of == domain and words.endswith(entry) and _boundary(words, entry)
+            if of == domain and words.endswith(entry) and _at_boundary(words, entry)
         ]
         return max(found)[1] if found else None
 
 
-def _boundary(words: str, entry: str) -> bool:
+def _at_boundary(words: str, entry: str) -> bool:
     before = words[: len(words) - len(entry)]
     return not (entry[0].isascii() and entry[0].isalnum() and before[-1:].isalnum() and before[-1:].isascii())
