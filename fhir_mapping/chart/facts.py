@@ -279,6 +279,8 @@ class Procedure:
     performers: tuple[str, ...] = ()
     text: str = ""
     flags: frozenset[Flag] = frozenset()
+    reasons: frozenset[str] = frozenset()  # diseases and indications as concepts
+    notes: str = ""  # as written, for showing only
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +299,9 @@ class ServiceOrder:
     replaces: tuple[str, ...] = ()
     text: str = ""
     flags: frozenset[Flag] = frozenset()
+    until: Moment | None = None  # end of occurrencePeriod
+    regimens: frozenset[str] = frozenset()
+    notes: str = ""  # as written, for showing only
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +312,7 @@ class Appointment:
     start: Moment | None = None
     purposes: frozenset[str] = frozenset()
     proposed: bool = False  # sent in the hook's `appointments`: the anchor under test
+    reasons: frozenset[str] = frozenset()  # diseases and indications as concepts
     flags: frozenset[Flag] = frozenset()
 
 
@@ -396,6 +402,7 @@ class Dose:
     per: Amount | None = None
     unreadable: str = ""
     flags: frozenset[Flag] = frozenset()
+    volume: Amount | None = None  # in mL, where the dose was written as a volume
 
     @property
     def mg(self) -> Decimal | None:
@@ -418,6 +425,17 @@ class Timing:
     as_needed: bool = False
     stated: bool = True  # False: no timing at all in the resource
     flags: frozenset[Flag] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One dosage instruction of an order that has several."""
+
+    timing: Timing
+    dose: Dose | None = None
+    rate: Amount | None = None
+    route: Route | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,6 +472,9 @@ class DrugRecord:
     status_reasons: frozenset[str] = frozenset()
     instruction_count: int = 1  # dosageInstruction entries
     flags: frozenset[Flag] = frozenset()
+    strengths: tuple[tuple[str, Amount], ...] = ()  # ingredient and its strength per mL, where sent
+    instructions: tuple[Instruction, ...] = ()  # each of several; with several, `dose` is the largest
+    text: str = ""  # dosage texts and notes as written, for showing only
 
     @property
     def given(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
 from dateutil.relativedelta import relativedelta
@@ -57,7 +57,7 @@ class Moment:
             if not later.exact:
                 return None
             later = later.latest
-        return (later - self.earliest) / timedelta(hours=1)
+        return (later.astimezone(UTC) - self.earliest.astimezone(UTC)) / timedelta(hours=1)
 
 
 def instant(stamp: datetime) -> Moment:

@@ -1,0 +1,69 @@
+"""AllergyIntolerance (chart-facts A1, A2)."""
+
+from __future__ import annotations
+
+from fhir_mapping.chart import Allergy, LossReason
+from fhir_mapping.read.coding import NO_CONCEPTS, code_word
+from fhir_mapping.read.context import Context
+from fhir_mapping.read.pool import accepted
+from fhir_mapping.read.shape import Json, name_of, obj, objs, text, texts
+
+_NAMES = frozenset({"drug", "drug_class", "vaccine", "allergen", "answer", "blood_product"})
+_SKIN = "severe_cutaneous_reaction"
+_DRUG_CATEGORIES = frozenset({"medication", "biologic"})
+_NONE = "no_known_allergy"
+
+
+def _manifestations(resource: Json, context: Context) -> frozenset[str]:
+    found = NO_CONCEPTS
+    for reaction in objs(resource.get("reaction")):
+        for item in objs(reaction.get("manifestation")):
+            found |= context.codes.read(item.get("concept") or item, frozenset({"condition"})).concepts
+    return found
+
+
+def read_allergy(resource: Json, context: Context) -> Allergy | None:
+    """An allergy or intolerance; refuted and mistaken entries never count."""
+    verification = code_word(resource.get("verificationStatus"))
+    clinical = code_word(resource.get("clinicalStatus"))
+    if verification in ("refuted", "entered-in-error"):
+        return None
+    if verification not in ("", "confirmed", "unconfirmed", "presumed") or clinical not in (
+        "",
+        "active",
+        "inactive",
+        "resolved",
+    ):
+        context.losses.add(LossReason.MALFORMED, name_of(resource), text="status")
+        return None
+    if accepted(context.pool, resource, context.losses, "patient") is None:
+        return None
+    coded = context.codes.read(resource.get("code"), _NAMES)
+    if coded.contradictory:
+        context.losses.add(LossReason.CONTRADICTORY, name_of(resource), text="contradictory codes")
+        return None
+    concepts = coded.concepts
+    if not concepts:
+        substances = (reaction.get("substance") for reaction in objs(resource.get("reaction")))
+        concepts = NO_CONCEPTS.union(*(context.codes.read(s, _NAMES).concepts for s in substances))
+    categories = set(texts(resource.get("category")))
+    if categories and not categories & _DRUG_CATEGORIES:  # food, environment: excipients only
+        concepts = context.codes.of_kind(concepts, "allergen") | (concepts & {_NONE})
+    manifestations = _manifestations(resource, context)
+    return Allergy(
+        reference=name_of(resource),
+        concepts=concepts,
+        active=clinical in ("", "active"),
+        confirmed=verification in ("", "confirmed"),
+        severe_skin_reaction=_SKIN in manifestations or _SKIN in concepts,
+        manifestations=manifestations,
+        recorded=context.stamps.read(resource.get("recordedDate") or resource.get("assertedDate")),
+        text=coded.text or text(obj(resource.get("code")).get("text")),
+    )
+
+
+def read_allergies(context: Context) -> list[Allergy]:
+    found = context.each(context.pool.of("AllergyIntolerance"), lambda r: read_allergy(r, context))
+    return sorted(
+        found, key=lambda a: (a.recorded is None, a.recorded.earliest if a.recorded else None, a.reference)
+    )

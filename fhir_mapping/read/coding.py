@@ -1,0 +1,180 @@
+"""CodeableConcept -> concepts (chart-facts 1.1, 2.5, section 19)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fhir_mapping.read.shape import Json, obj, objs, text
+from fhir_mapping.read.tables import compatible
+from fhir_mapping.terminology import Terminology
+
+NO_CONCEPTS: frozenset[str] = frozenset()
+LOCAL = "urn:tcell-cds:concept"
+# Kinds that say how or why, beside the thing itself: they never contradict it.
+_ATTRIBUTE_KINDS = frozenset({"purpose", "regimen", "route", "answer", "drug_class", "specimen"})
+NAMED_KINDS = frozenset({"drug", "drug_class", "vaccine", "device", "lab", "vital", "score", "blood_product"})
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """What a CodeableConcept means.
+
+    `unsure` are concepts of unverified codes: they count only with a second sign (unit, category).
+    `by_name`: no code was known, the exact name was. `coded`: some code was written, known or not.
+    """
+
+    concepts: frozenset[str] = NO_CONCEPTS
+    unsure: frozenset[str] = NO_CONCEPTS
+    text: str = ""
+    contradictory: bool = False
+    by_name: bool = False
+    coded: bool = False
+
+
+NOTHING = Coded()
+
+
+class Codes:
+    """Reads CodeableConcepts, each distinct one once."""
+
+    __slots__ = ("_plain", "_seen", "terminology")
+
+    def __init__(self, terminology: Terminology) -> None:
+        self.terminology = terminology
+        self._seen: dict[object, Coded] = {}
+        self._plain: dict[tuple[str, str], Coded | None] = {}
+
+    def read(self, value: object, kinds: frozenset[str] = NAMED_KINDS) -> Coded:
+        """Concepts of a CodeableConcept (or bare Coding). `kinds` are matched by exact name where no code
+        is known; an empty set forbids names."""
+        concept = obj(value)
+        codings = objs(concept.get("coding"))
+        if not codings and "code" in concept:
+            codings = [concept]
+        if len(codings) == 1:
+            single = self._single(codings[0])
+            if single is not None:
+                return single
+        written = text(concept.get("text"))
+        parts = tuple((text(c.get("system")), text(c.get("code")), text(c.get("display"))) for c in codings)
+        key = (parts, written, kinds)
+        known = self._seen.get(key)
+        if known is None:
+            known = self._seen[key] = self._combine(parts, written, kinds)
+        return known
+
+    def _single(self, coding: Json) -> Coded | None:
+        """The common case, one verified code: nothing else in the concept can change its meaning."""
+        system, code = coding.get("system"), coding.get("code")
+        if not isinstance(system, str) or not isinstance(code, str):
+            return None
+        try:
+            return self._plain[system, code]
+        except KeyError:
+            concepts = self.terminology.concepts_for(system, code)
+            known = Coded(frozenset(concepts), coded=True) if concepts else None
+            self._plain[system, code] = known
+            return known
+
+    def _combine(self, parts: tuple[tuple[str, str, str], ...], written: str, kinds: frozenset[str]) -> Coded:
+        names = [name for name in (written, *(display for _, _, display in parts)) if name]
+        shown = names[0] if names else ""
+        coded = any(code for _, code, _ in parts)
+        sets: list[frozenset[str]] = []
+        unsure: set[str] = set()
+        for system, code, _ in parts:
+            known = self.terminology.concepts_for(system, code) if code else ()
+            if known:
+                sets.append(frozenset(known))
+            elif code:
+                unsure.update(self.terminology.unverified_for(system, code))
+        if sets:
+            merged = self.merge(sets)
+            if merged is None:
+                return Coded(text=shown, contradictory=True, coded=coded)
+            return Coded(merged, text=shown, coded=coded)
+        if unsure:
+            signed = frozenset(c for c in unsure if self._named(c, names))
+            if signed:
+                return Coded(signed, text=shown, coded=coded)
+        for name in names:
+            if kinds and (found := self.terminology.by_name(name, kinds)):
+                return Coded(frozenset(found), text=shown, by_name=True, coded=coded)
+        return Coded(unsure=frozenset(unsure), text=shown, coded=coded)
+
+    def _named(self, concept: str, names: Iterable[str]) -> bool:
+        """A text or display that says the same as an unverified code."""
+        wanted = {self.terminology.display(concept, language).casefold() for language in ("en", "zh_TW")}
+        wanted |= {concept.replace("_", " "), concept.replace("_", "-")}
+        stem = max(concept.split("_"), key=len)
+        for name in names:
+            folded = name.casefold()
+            if folded in wanted or (len(stem) > 3 and stem in folded):
+                return True
+            if concept in self.terminology.by_name(name):
+                return True
+        return False
+
+    def _essence(self, concepts: frozenset[str]) -> frozenset[str]:
+        terminology = self.terminology
+        return frozenset(c for c in concepts if terminology.concept(c).kind not in _ATTRIBUTE_KINDS)
+
+    def merge(self, sets: list[frozenset[str]]) -> frozenset[str] | None:
+        """Synonyms of one thing: what all codings share, with the attributes that any of them adds.
+
+        None where two codings mean different things.
+        """
+        if len(set(sets)) == 1:
+            return sets[0]
+        essences = [essence for one in sets if (essence := self._essence(one))]
+        everything = frozenset().union(*sets)
+        attributes = everything - self._essence(everything)
+        if not essences:
+            return everything
+        shared = frozenset.intersection(*essences)
+        if not shared:
+            for at, one in enumerate(essences):
+                for other in essences[at + 1 :]:
+                    if one.isdisjoint(other) and not any(self._agree(a, b) for a in one for b in other):
+                        return None
+            shared = frozenset().union(*essences)
+        classes = {c for drug in shared for c in self.terminology.classes(drug)}
+        kept = {
+            c
+            for c in attributes
+            if self.terminology.concept(c).kind != "drug_class" or not classes or c in classes
+        }
+        return shared | kept
+
+    def _agree(self, one: str, other: str) -> bool:
+        """One is a broader word for the other, or both may be said of one thing."""
+        broader = self.terminology.broader
+        return (one, other) in compatible() or one in broader(other) or other in broader(one)
+
+    def all_of(self, values: object, kinds: frozenset[str] = NO_CONCEPTS) -> frozenset[str]:
+        """Union of the concepts of a list of CodeableConcepts (or of one)."""
+        found: frozenset[str] = NO_CONCEPTS
+        for item in objs(values):
+            found |= self.read(item, kinds).concepts
+        return found
+
+    def of_kind(self, concepts: Iterable[str], *kinds: str) -> frozenset[str]:
+        terminology = self.terminology
+        return frozenset(c for c in concepts if terminology.concept(c).kind in kinds)
+
+
+def codings(value: object) -> list[tuple[str, str]]:
+    """(system, code) pairs of a CodeableConcept, a Coding, or a bare code of older FHIR versions."""
+    if isinstance(value, str):
+        return [("", value.strip())]
+    concept = obj(value)
+    found = objs(concept.get("coding")) or ([concept] if "code" in concept else [])
+    return [(text(c.get("system")), text(c.get("code"))) for c in found if text(c.get("code"))]
+
+
+def code_word(value: object) -> str:
+    """First code of a status-like CodeableConcept (or a bare string): "active"."""
+    for _, code in codings(value):
+        return code.casefold()
+    return ""

@@ -1,0 +1,226 @@
+"""Several results of one concept: which one stands (chart-facts section 19)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from fhir_mapping.chart import Loss, LossReason, Moment, Observation, Result, Value
+from fhir_mapping.read.traits import Traits, Worst
+
+_SAME = Decimal("0.01")  # relative difference up to which two units of one result agree
+_RESULT_ORDER = {Result.NEGATIVE: 0, Result.INDETERMINATE: 1, Result.POSITIVE: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """An Observation with what decides between versions of it."""
+
+    observation: Observation
+    status: str
+    issued: datetime | None = None
+    updated: str = ""
+    identifiers: frozenset[str] = frozenset()
+
+    @property
+    def preliminary(self) -> bool:
+        return self.status in ("preliminary", "partial")
+
+    @property
+    def revised(self) -> bool:
+        return self.status in ("amended", "corrected")
+
+    @property
+    def sample(self) -> str:
+        specimen = self.observation.specimen
+        return specimen.reference if specimen is not None else ""
+
+
+def _key(one: Reported) -> tuple[object, ...]:
+    """A total order that no order of arrival can change."""
+    seen = one.observation
+    value = seen.value
+    number = value.quantity.value if value.quantity is not None else Decimal(value.number or 0)
+    richness = (-len(seen.components), seen.uln is None, seen.lln is None, bool(seen.flags))
+    return (
+        seen.when.latest,
+        seen.when.earliest,
+        seen.reference,
+        number,
+        value.codes,
+        value.text,
+        str(value.result),
+        str(value.yes),
+        richness,
+    )
+
+
+def _shape(value: Value) -> tuple[object, ...]:
+    return value.codes, value.result, value.yes, value.number, value.time, value.absent_reason
+
+
+def _same_value(one: Value, other: Value) -> bool:
+    """Equal, or the same number within 1 % after conversion."""
+    a, b = one.quantity, other.quantity
+    if a is None or b is None:
+        if a is not None or b is not None:
+            return False
+        return _shape(one) == _shape(other) and (bool(one.codes) or one.text == other.text)
+    if a.unit != b.unit or a.comparator != b.comparator:
+        return False
+    return abs(a.value - b.value) <= _SAME * max(abs(a.value), abs(b.value))
+
+
+def _better(one: Reported) -> tuple[object, ...]:
+    """Which of two equal reports is shown: the richer one, reported in the preferred unit."""
+    seen = one.observation
+    quantity = seen.value.quantity
+    converted = (
+        quantity is not None and quantity.reported is not None and quantity.reported.unit != quantity.unit
+    )
+    return -len(seen.components), seen.uln is None, converted, one.preliminary, len(seen.flags), _key(one)
+
+
+def _without_repeats(group: list[Reported]) -> list[Reported]:
+    kept: list[Reported] = []
+    for one in sorted(group, key=_better):
+        if not any(_twins(one, other) for other in kept):
+            kept.append(one)
+    return kept
+
+
+def _twins(one: Reported, other: Reported) -> bool:
+    a, b = one.observation, other.observation
+    if a.focus != b.focus or (one.sample and other.sample and one.sample != other.sample):
+        return False
+    if a.components and b.components and a.components != b.components:
+        return False
+    return _same_value(a.value, b.value)
+
+
+def _newest_versions(group: list[Reported]) -> list[Reported]:
+    """Versions of one report (same business identifier): the final or corrected one replaces the earlier."""
+    replaced: set[int] = set()
+    for one in group:
+        for other in group:
+            if one is other or not (one.identifiers & other.identifiers):
+                continue
+            if (other.preliminary and not one.preliminary) or (one.revised and not other.revised):
+                replaced.add(id(other))
+    return [one for one in group if id(one) not in replaced]
+
+
+def _final_over_preliminary(group: list[Reported]) -> list[Reported]:
+    settled = {one.sample for one in group if one.sample and not one.preliminary}
+    times = {one.observation.when for one in group if not one.preliminary}
+    return [
+        one
+        for one in group
+        if not one.preliminary or not (one.sample in settled or one.observation.when in times)
+    ]
+
+
+def _is_number(one: Reported) -> bool:
+    return one.observation.value.quantity is not None or one.observation.value.number is not None
+
+
+def _comparable(one: Reported) -> bool:
+    value = one.observation.value
+    return not value.codes and not one.observation.focus and (_is_number(one) or value.result is not None)
+
+
+def _amount(one: Reported) -> Decimal:
+    value = one.observation.value
+    return value.quantity.value if value.quantity is not None else Decimal(value.number or 0)
+
+
+def _units_differ(group: Sequence[Reported]) -> bool:
+    units = {
+        q.reported.unit
+        for one in group
+        if (q := one.observation.value.quantity) is not None and q.reported is not None
+    }
+    return len(units) > 1
+
+
+def _worst(group: list[Reported], worst: Worst) -> list[Reported]:
+    if all(_is_number(one) for one in group) and worst in (Worst.LOW, Worst.HIGH):
+        chosen = (min if worst is Worst.LOW else max)(_amount(one) for one in group)
+        return [next(one for one in sorted(group, key=_better) if _amount(one) == chosen)]
+    results = [one.observation.value.result for one in group]
+    if all(result is not None for result in results) and not any(_is_number(one) for one in group):
+        return [max(sorted(group, key=_better), key=lambda one: _RESULT_ORDER[one.observation.value.result])]  # type: ignore[index]
+    return group
+
+
+def _latest_issued(group: list[Reported]) -> list[Reported]:
+    """Those issued last; reports without a stamp of issue cannot be told apart."""
+    if any(one.issued is None for one in group):
+        if any(not one.updated for one in group):
+            return group
+        newest = max(one.updated for one in group)
+        return [one for one in group if one.updated == newest]
+    latest = max(one.issued for one in group if one.issued is not None)
+    chosen = [one for one in group if one.issued == latest]
+    if len(chosen) > 1 and all(one.updated for one in chosen):
+        newest = max(one.updated for one in chosen)
+        chosen = [one for one in chosen if one.updated == newest]
+    return chosen
+
+
+def _one_instant(group: list[Reported], traits: Traits) -> tuple[list[Reported], list[Loss]]:
+    """What stands of several reports of one moment."""
+    group = _without_repeats(group)
+    comparable = [one for one in group if _comparable(one)]
+    if len(comparable) < 2:
+        return group, []
+    others = [one for one in group if not _comparable(one)]
+    revised = [one for one in comparable if one.revised]
+    by_sample = len({one.sample for one in comparable}) == 1
+    exact = all(one.observation.when.exact for one in comparable)
+    if revised and (exact or by_sample):
+        comparable = _latest_issued(revised)
+    if len(comparable) < 2 or not exact:
+        return others + comparable, []
+    if _units_differ(comparable):
+        return others, [
+            Loss(LossReason.CONTRADICTORY, one.observation.concept, one.observation.reference, _written(one))
+            for one in comparable
+        ]
+    if by_sample:
+        comparable = _latest_issued(comparable)
+    elif not all(_is_number(one) for one in comparable) or not traits.lab:
+        return group, []  # two samples of one moment: two cultures, two bags
+    if len(comparable) > 1:
+        comparable = _worst(comparable, traits.worst)
+    return others + comparable, []
+
+
+def _written(one: Reported) -> str:
+    quantity = one.observation.value.quantity
+    if quantity is None or quantity.reported is None:
+        return ""
+    return f"{quantity.comparator}{quantity.reported.value} {quantity.reported.unit}"
+
+
+def resolve(reports: Iterable[Reported], traits: Traits) -> tuple[list[Observation], list[Loss]]:
+    """The time points of one concept, oldest first, and the reports that contradict each other."""
+    group = list(reports)
+    if len(group) > 1:
+        group = _final_over_preliminary(_newest_versions(group))
+    moments: dict[Moment, list[Reported]] = {}
+    for one in group:
+        moments.setdefault(one.observation.when, []).append(one)
+    kept: list[Reported] = []
+    losses: list[Loss] = []
+    for same in moments.values():
+        if len(same) == 1:
+            kept += same
+            continue
+        standing, lost = _one_instant(same, traits)
+        kept += standing
+        losses += lost
+    kept.sort(key=_key)
+    return [one.observation for one in kept], losses

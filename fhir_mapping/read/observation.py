@@ -1,0 +1,458 @@
+"""Observations: one pass indexes them by concept, values are decoded when a series is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from fhir_mapping.chart import (
+    Flag,
+    Loss,
+    LossReason,
+    Moment,
+    Observation,
+    Quantity,
+    Series,
+    Specimen,
+    Value,
+)
+from fhir_mapping.read.coding import NO_CONCEPTS, Coded, codings
+from fhir_mapping.read.conflicts import Reported, resolve
+from fhir_mapping.read.context import DAMAGE, Context
+from fhir_mapping.read.pool import Subject, accepted, references
+from fhir_mapping.read.shape import Json, name_of, notes, number, obj, objs, text
+from fhir_mapping.read.specimen import is_blood, read_specimen
+from fhir_mapping.read.traits import Traits
+from fhir_mapping.read.values import Unreadable
+
+_USED = frozenset({"final", "amended", "corrected", "preliminary", "partial"})
+_PENDING = "registered"
+_NEVER = frozenset({"entered-in-error", "cancelled", "unknown", "specimen-in-process"})
+_CATEGORY_OF_KIND = {"laboratory": "lab", "vital-signs": "vital", "survey": "score", "exam": "score"}
+_INHERITED = ("subject", "effectiveDateTime", "effectivePeriod")
+_NO_FLAGS: frozenset[Flag] = frozenset()
+_HAEMOLYSED = re.compile(r"\b(?:haemoly[sz]|hemoly[sz])|溶血", re.IGNORECASE)
+_NOT_HAEMOLYSED = re.compile(
+    r"\b(?:no|not|non|without)[\s-]+(?:\w+\s+){0,2}(?:haemoly|hemoly)|(?:無|未|沒有)\s*溶血", re.IGNORECASE
+)
+_PER_YEAR = {
+    "mo": 12,
+    "month": 12,
+    "months": 12,
+    "wk": 52.18,
+    "week": 52.18,
+    "weeks": 52.18,
+    "d": 365.25,
+    "days": 365.25,
+}
+
+Entry = tuple[Json, Json | None, bool]  # the Observation, the component that carries the concept, by name
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What an Observation and its components have in common."""
+
+    reference: str
+    status: str
+    when: Moment | None
+    started: Moment | None
+    issued: datetime | None
+    flags: frozenset[Flag]
+    specimen: Specimen | None
+
+
+class Observations:
+    """The Observations of one chart."""
+
+    __slots__ = ("_context", "_index", "_owners", "_series", "_shared", "patient_birth", "patient_sex")
+
+    def __init__(self, context: Context, patient_birth: Moment | None, patient_sex: str) -> None:
+        self._context = context
+        self._index: dict[str, list[Entry]] | None = None
+        self._owners: dict[int, tuple[Json, str]] = {}  # contained Observation by identity -> its owner
+        self._shared: dict[int, _Shared] = {}
+        self._series: dict[str, Series] = {}
+        self.patient_birth = patient_birth
+        self.patient_sex = patient_sex
+
+    # -- index -------------------------------------------------------------------------------------------
+
+    def _arrived(self) -> Iterator[Json]:
+        """Observations that came alone or contained in a report or panel."""
+        pool = self._context.pool
+        for resource in pool.of("Observation"):
+            yield resource
+            if "contained" in resource:
+                yield from self._contained(resource)
+        for report in pool.of("DiagnosticReport"):
+            if "contained" in report and pool.subject_of(report) in (Subject.OURS, Subject.UNSTATED):
+                yield from self._contained(report)
+
+    def _contained(self, owner: Json) -> Iterator[Json]:
+        for inner in objs(owner.get("contained")):
+            if inner.get("resourceType") == "Observation":
+                inherited = {key: owner[key] for key in _INHERITED if key in owner}
+                whole = {**inherited, **inner}
+                self._owners[id(whole)] = (whole, name_of(owner))
+                yield whole
+
+    def index(self) -> dict[str, list[Entry]]:
+        if self._index is None:
+            self._index = {}
+            for resource in self._arrived():
+                try:
+                    self._enter(resource, self._index)
+                except DAMAGE:
+                    self._context.damaged(resource)
+        return self._index
+
+    def _enter(self, resource: Json, index: dict[str, list[Entry]]) -> None:
+        context = self._context
+        status = resource.get("status")
+        if not isinstance(status, str) or (status not in _USED and status != _PENDING):
+            if status not in _NEVER:
+                context.losses.add(LossReason.MALFORMED, name_of(resource), text="status")
+            return
+        if context.pool.subject_of(resource) is not Subject.OURS and (
+            accepted(context.pool, resource, context.losses) is None
+        ):
+            return
+        if "focus" in resource and context.pool.about_another(resource):
+            return
+        own = self._concepts(resource, resource, index, None)
+        for component in objs(resource.get("component")):
+            self._concepts(resource, component, index, own)
+
+    def _concepts(
+        self, resource: Json, holder: Json, index: dict[str, list[Entry]], parents: frozenset[str] | None
+    ) -> frozenset[str]:
+        coded = self._context.codes.read(holder.get("code"))
+        if coded.contradictory:
+            self._context.losses.add(LossReason.CONTRADICTORY, name_of(resource), text="contradictory codes")
+            return NO_CONCEPTS
+        concepts = coded.concepts or self._signed(resource, holder, coded)
+        if len(concepts) > 1:
+            concepts = self._told_apart(resource, holder, concepts)
+        component = None if parents is None else holder
+        for concept in concepts:
+            if parents is None or concept not in parents:
+                index.setdefault(concept, []).append((resource, component, coded.by_name))
+        return concepts
+
+    def _signed(self, resource: Json, holder: Json, coded: Coded) -> frozenset[str]:
+        """Concepts of unverified codes that the unit or the category confirms."""
+        if not coded.unsure:
+            return NO_CONCEPTS
+        context = self._context
+        kinds = {
+            kind
+            for item in objs(resource.get("category"))
+            for _, code in codings(item)
+            if (kind := _CATEGORY_OF_KIND.get(code))
+        }
+        fitting = context.codes.of_kind(coded.unsure, *kinds) if kinds else NO_CONCEPTS
+        raw = obj(holder.get("valueQuantity"))
+        if raw:
+            measured = {
+                concept
+                for concept in coded.unsure
+                if (traits := context.traits(concept)).exact_unit
+                and isinstance(context.values.quantity(raw, traits), Quantity)
+            }
+            fitting = frozenset(measured & fitting if fitting else measured)
+        return fitting if len(fitting) == 1 else NO_CONCEPTS
+
+    def _told_apart(self, resource: Json, holder: Json, concepts: frozenset[str]) -> frozenset[str]:
+        """Concepts that share a code on purpose: saturation by pulse oximeter or in arterial blood."""
+        if concepts >= {"spo2", "sao2"}:
+            categories = {code for item in objs(resource.get("category")) for _, code in codings(item)}
+            arterial = "specimen" in resource or "laboratory" in categories
+            return concepts - {"spo2" if arterial else "sao2"}
+        return concepts
+
+    # -- decoding ----------------------------------------------------------------------------------------
+
+    def _common(self, resource: Json) -> _Shared:
+        known = self._shared.get(id(resource))
+        if known is None:
+            known = self._shared[id(resource)] = self._read_common(resource)
+        return known
+
+    def _read_common(self, resource: Json) -> _Shared:
+        context = self._context
+        stamps = context.stamps
+        flags: set[Flag] = set()
+        issued = stamps.read(resource.get("issued"))
+        started = None
+        when = stamps.read(resource.get("effectiveDateTime")) or stamps.read(resource.get("effectiveInstant"))
+        if when is None:
+            started, end = stamps.period(resource.get("effectivePeriod"))
+            when = end or started
+        if when is None and issued is not None:
+            when = issued
+            flags.add(Flag.ISSUED_TIME)
+        status = text(resource.get("status"))
+        if status in ("preliminary", "partial"):
+            flags.add(Flag.PRELIMINARY)
+        if context.pool.subject_of(resource) is Subject.UNSTATED:
+            flags.add(Flag.NO_SUBJECT)
+        if when is not None and not when.day_known:
+            flags.add(Flag.PARTIAL_DATE)
+        if _haemolysed(resource):
+            flags.add(Flag.HAEMOLYSED)
+        specimen = read_specimen(resource, context) if "specimen" in resource else None
+        return _Shared(
+            reference=self._owners[id(resource)][1] if id(resource) in self._owners else name_of(resource),
+            status=status,
+            when=when,
+            started=started,
+            issued=issued.latest if issued is not None else None,
+            flags=frozenset(flags) if flags else _NO_FLAGS,
+            specimen=specimen,
+        )
+
+    def _components(self, resource: Json) -> dict[str, tuple[Value, ...]]:
+        """Values of components and panel members by concept."""
+        context = self._context
+        found: dict[str, list[Value]] = {}
+        for component in objs(resource.get("component")):
+            coded = context.codes.read(component.get("code"))
+            for concept in coded.concepts or self._signed(resource, component, coded):
+                value = context.values.read(component, context.traits(concept))
+                if isinstance(value, Value):
+                    found.setdefault(concept, []).append(value)
+                else:
+                    context.losses.add(value.reason, name_of(resource), concept, value.text)
+        sent = set(found)
+        for link in objs(resource.get("hasMember")):
+            member = context.pool.resolve(link, resource)
+            if (
+                member is None
+                or member.get("status") not in _USED
+                or member.get("resourceType") != "Observation"
+            ):
+                continue
+            if context.pool.subject_of(member) not in (Subject.OURS, Subject.UNSTATED):
+                continue
+            for concept in context.codes.read(member.get("code")).concepts - sent:
+                value = context.values.read(member, context.traits(concept))
+                if isinstance(value, Value):
+                    found.setdefault(concept, []).append(value)
+        return {concept: tuple(values) for concept, values in found.items()}
+
+    def _range(
+        self, holder: Json, quantity: Quantity | None, traits: Traits
+    ) -> tuple[Quantity | None, Quantity | None]:
+        """(upper, lower) limit of normal of this very result."""
+        ranges = objs(holder.get("referenceRange"))
+        if quantity is None or not ranges:
+            return None, None
+        normal = [r for r in ranges if _is_normal(r) and self._fits(r)]
+        if len(normal) > 1:
+            told = [r for r in normal if "appliesTo" in r or "age" in r]
+            normal = told or normal
+        if not normal or any(
+            (r.get("low"), r.get("high")) != (normal[0].get("low"), normal[0].get("high")) for r in normal
+        ):
+            return None, None
+        values = self._context.values
+        return values.limit(normal[0].get("high"), quantity, traits), values.limit(
+            normal[0].get("low"), quantity, traits
+        )
+
+    def _fits(self, reference_range: Json) -> bool:
+        words = {
+            word.casefold()
+            for item in objs(reference_range.get("appliesTo"))
+            for word in (
+                text(item.get("text")),
+                *(code for _, code in codings(item)),
+                *(text(c.get("display")) for c in objs(item.get("coding"))),
+            )
+        }
+        for sex, other in (("male", "female"), ("female", "male")):
+            if words & _SEX_WORDS[other] and not words & _SEX_WORDS[sex] and self.patient_sex == sex:
+                return False
+            if words & _SEX_WORDS[sex] and not self.patient_sex:
+                return False
+        return self._age_fits(obj(reference_range.get("age")))
+
+    def _age_fits(self, age: Json) -> bool:
+        low, high = _years(age.get("low")), _years(age.get("high"))
+        if low is None and high is None:
+            return True
+        if self.patient_birth is None:
+            return False
+        years = (self._context.now - self.patient_birth.latest).days / 365.25
+        return (low is None or years >= low) and (high is None or years <= high)
+
+    def _decode(self, entry: Entry, traits: Traits) -> Reported | Loss | None:
+        resource, component, by_name = entry
+        context = self._context
+        shared = self._common(resource)
+        concept = traits.concept
+        if traits.lab and not traits.any_specimen and not is_blood(shared.specimen):
+            return None
+        when = shared.when
+        if traits.collected_counts and shared.specimen is not None and shared.specimen.collected is not None:
+            when = shared.specimen.collected
+        if when is None:
+            return Loss(LossReason.MALFORMED, concept, shared.reference, "no time")
+        if when.earliest > context.latest_allowed:
+            return Loss(LossReason.MALFORMED, concept, shared.reference, "in the future")
+        holder = resource if component is None else component
+        value = context.values.read(holder, traits)
+        components: dict[str, tuple[Value, ...]] = {}
+        if component is None and ("component" in resource or "hasMember" in resource):
+            components = self._components(resource)
+            if isinstance(value, Value) and value.empty and concept in components:
+                value = components[concept][0]
+        if shared.status == _PENDING:
+            value = Value()
+        elif isinstance(value, Unreadable):
+            return Loss(value.reason, concept, shared.reference, value.text)
+        elif value.empty and not components and (traits.measured or component is not None):
+            reason = value.absent_reason or "no value"
+            return Loss(LossReason.NOT_ON_CHART, concept, shared.reference, reason)
+        uln, lln = self._range(holder, value.quantity, traits) if "referenceRange" in holder else (None, None)
+        flags = self._flags(shared, holder, traits, value, by_name)
+        observation = Observation(
+            reference=shared.reference,
+            concept=concept,
+            when=when,
+            value=value,
+            started=shared.started,
+            components=components,
+            uln=uln,
+            lln=lln,
+            specimen=shared.specimen,
+            body_sites=context.sites(resource.get("bodySite")) if "bodySite" in resource else NO_CONCEPTS,
+            devices=self._devices(resource) if "device" in resource else NO_CONCEPTS,
+            focus=references(resource.get("focus")) if "focus" in resource else (),
+            performers=references(resource.get("performer")) if "performer" in resource else (),
+            pending=shared.status == _PENDING,
+            flags=flags,
+        )
+        return Reported(
+            observation,
+            shared.status,
+            shared.issued,
+            text(obj(resource.get("meta")).get("lastUpdated")) if "meta" in resource else "",
+            _identifiers(resource) if "identifier" in resource else NO_CONCEPTS,
+        )
+
+    def _flags(
+        self, shared: _Shared, holder: Json, traits: Traits, value: Value, by_name: bool
+    ) -> frozenset[Flag]:
+        extra: list[Flag] = []
+        if by_name:
+            extra.append(Flag.BY_NAME)
+        if traits.concept == "body_surface_temperature":
+            extra.append(Flag.SURFACE_TEMPERATURE)
+        if traits.lab and value.quantity is not None and _property_mismatch(holder, value.quantity):
+            extra.append(Flag.PROPERTY_MISMATCH)
+        return shared.flags | frozenset(extra) if extra else shared.flags
+
+    def _devices(self, resource: Json) -> frozenset[str]:
+        link = resource.get("device")
+        device = self._context.pool.resolve(link, resource)
+        found = NO_CONCEPTS
+        if device is not None:
+            found = self._context.codes.all_of(device.get("type"), frozenset({"device"}))
+        shown = text(obj(link).get("display"))
+        if not found and shown:
+            found = self._context.codes.read({"text": shown}, frozenset({"device"})).concepts
+        return found
+
+    def raw(self, concept: str) -> Series:
+        """Series of one concept as sent, conflicts resolved; derived values are added elsewhere."""
+        known = self._series.get(concept)
+        if known is not None:
+            return known
+        traits = self._context.traits(concept)
+        reports: list[Reported] = []
+        pending: list[Observation] = []
+        losses: list[Loss] = []
+        for entry in self.index().get(concept, ()):
+            try:
+                read = self._decode(entry, traits)
+            except DAMAGE:
+                self._context.damaged(entry[0], concept)
+                continue
+            if isinstance(read, Loss):
+                losses.append(read)
+            elif read is not None and read.observation.pending:
+                pending.append(read.observation)
+            elif read is not None:
+                reports.append(read)
+        items, contradictions = resolve(reports, traits)
+        losses += contradictions
+        for loss in losses:
+            self._context.losses.add(loss.reason, loss.resource, loss.concept, loss.text)
+        pending.sort(key=lambda one: (one.when.latest, one.reference))
+        losses.sort(key=lambda one: (one.resource, one.reason.value, one.text))
+        known = Series(concept, tuple(items), tuple(dict.fromkeys(losses)), tuple(pending))
+        self._series[concept] = known
+        return known
+
+    def method_text(self, reference: str) -> str:
+        """`method` of an Observation in words; "" where it has none."""
+        method = obj(obj(self._context.pool.get(reference)).get("method"))
+        return text(method.get("text")) or " ".join(
+            text(c.get("display")) for c in objs(method.get("coding"))
+        )
+
+    def has(self, concept: str) -> bool:
+        return concept in self.index()
+
+
+_SEX_WORDS = {
+    "male": frozenset({"male", "m", "men", "man", "男", "男性"}),
+    "female": frozenset({"female", "f", "women", "woman", "女", "女性"}),
+}
+
+
+def _identifiers(resource: Json) -> frozenset[str]:
+    return frozenset(
+        f"{text(item.get('system'))}|{value}"
+        for item in objs(resource.get("identifier"))
+        if (value := text(item.get("value")))
+    )
+
+
+def _haemolysed(resource: Json) -> bool:
+    if "note" not in resource and "interpretation" not in resource:
+        return False
+    written = notes(resource)
+    for item in objs(resource.get("interpretation")):
+        written += [text(item.get("text")), *(text(c.get("display")) for c in objs(item.get("coding")))]
+    return any(_HAEMOLYSED.search(words) and not _NOT_HAEMOLYSED.search(words) for words in written)
+
+
+def _is_normal(reference_range: Json) -> bool:
+    kind = reference_range.get("type")
+    return kind is None or any(code == "normal" for _, code in codings(kind))
+
+
+def _years(raw: object) -> float | None:
+    quantity = obj(raw)
+    value = number(quantity.get("value"))
+    if value is None:
+        return None
+    unit = text(quantity.get("code")) or text(quantity.get("unit")) or "a"
+    return float(value) / _PER_YEAR.get(unit.casefold(), 1)
+
+
+def _property_mismatch(holder: Json, quantity: Quantity) -> bool:
+    """The name of the code says moles and the unit mass, or the other way round."""
+    if quantity.reported is None:
+        return False
+    moles = "mol" in quantity.reported.unit
+    for coding in objs(obj(holder.get("code")).get("coding")):
+        display = text(coding.get("display"))
+        if ("[Moles/volume]" in display and not moles) or ("[Mass/volume]" in display and moles):
+            return True
+    return False

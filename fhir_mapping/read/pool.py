@@ -1,0 +1,223 @@
+"""Everything that arrived: one version per resource, found by type and by reference."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from typing import Any, TypeAlias
+
+from fhir_mapping.chart import LossReason
+from fhir_mapping.read.losses import Losses
+from fhir_mapping.read.shape import Json, obj, objs, text
+
+Resources: TypeAlias = Iterable[Mapping[str, Any]]
+
+_REFERENCE = re.compile(r"(?:^|/)([A-Z][A-Za-z]+)/([^/#?|]+)(?:/_history/[^/]*)?/?$")
+_VERSION_RANK = {  # among copies of one id that carry no version stamp, the later stage of a resource's life
+    "preliminary": 1,
+    "draft": 1,
+    "registered": 0,
+    "amended": 3,
+    "corrected": 4,
+    "entered-in-error": 9,
+}
+
+
+def parse_reference(written: str) -> tuple[str, str] | None:
+    """("Patient", "p1") of a relative, absolute or versioned reference; None for anything else."""
+    match = _REFERENCE.search(written)
+    return (match[1], match[2]) if match else None
+
+
+def plain_reference(value: object) -> str:
+    """A Reference (or its text) as `Type/id` without server and version; "" where there is none."""
+    written = text(value) or text(obj(value).get("reference"))
+    parsed = parse_reference(written)
+    return f"{parsed[0]}/{parsed[1]}" if parsed else written
+
+
+def references(value: object) -> tuple[str, ...]:
+    """Plain references of a list of References, empty ones left out."""
+    return tuple(ref for item in objs(value) if (ref := plain_reference(item)))
+
+
+def _unpacked(resources: Resources) -> Iterator[object]:
+    """The resources, those of a Bundle one by one."""
+    for resource in resources:
+        if isinstance(resource, dict) and resource.get("resourceType") == "Bundle":
+            for entry in objs(resource.get("entry")):
+                if isinstance(entry.get("resource"), dict):
+                    yield entry["resource"]
+        else:
+            yield resource
+
+
+def _canonical(resource: Json) -> str:
+    return json.dumps(resource, sort_keys=True, default=str)
+
+
+def _age_rank(resource: Json) -> tuple[str, int, int, str]:
+    meta = obj(resource.get("meta"))
+    version = text(meta.get("versionId"))
+    status = resource.get("status")
+    verification = objs(obj(resource.get("verificationStatus")).get("coding"))
+    words = [status, *(item.get("code") for item in verification)]
+    life = max((_VERSION_RANK.get(word, 2) for word in words if isinstance(word, str)), default=2)
+    return (
+        text(meta.get("lastUpdated")),
+        int(version) if version[:9].isdigit() else 0,
+        life,
+        _canonical(resource),
+    )
+
+
+class Subject(Enum):
+    """Whose fact it is."""
+
+    OURS = "ours"
+    UNSTATED = "unstated"  # accepted and flagged
+    OTHER_PATIENT = "other-patient"
+    NOT_A_PATIENT = "not-a-patient"  # donor, fetus, group, device: never the patient's value
+
+
+class Pool:
+    """Resources by type, one per `Type/id`.
+
+    Of two versions of one id the later `meta.lastUpdated` stays, then the higher `versionId`, then the later
+    stage of life (entered in error > corrected > amended > final > preliminary).
+    """
+
+    __slots__ = ("_behind", "_by_type", "_ids", "_subjects", "patient_id")
+
+    def __init__(
+        self, resources: Resources, patient_id: str, losses: Losses, behind: Pool | None = None
+    ) -> None:
+        """`behind`: the chart, where a draft's references are looked up after the drafts themselves."""
+        self.patient_id = patient_id
+        self._behind = behind
+        by_type: dict[str, dict[object, Json]] = {}
+        for resource in _unpacked(resources):
+            if not isinstance(resource, dict):
+                losses.add(LossReason.MALFORMED, text="not an object")
+                continue
+            kind = resource.get("resourceType")
+            if not isinstance(kind, str) or not kind:
+                losses.add(LossReason.MALFORMED, text="no resourceType")
+                continue
+            known = by_type.get(kind)
+            if known is None:
+                known = by_type[kind] = {}
+            identity = resource.get("id")
+            if not isinstance(identity, str) or not identity:
+                identity = ("without id", _canonical(resource))
+            other = known.get(identity)
+            if other is None or (other is not resource and _age_rank(resource) > _age_rank(other)):
+                known[identity] = resource
+        self._by_type = by_type
+        self._ids: dict[str, Json] | None = None
+        self._subjects: dict[object, Subject] = {}
+
+    def of(self, kind: str) -> list[Json]:
+        return list(self._by_type.get(kind, {}).values())
+
+    def get(self, reference: str) -> Json | None:
+        """The resource of a plain reference or `urn:uuid:` text, if it arrived."""
+        found = self._own(reference)
+        return self._behind.get(reference) if found is None and self._behind is not None else found
+
+    def _own(self, reference: str) -> Json | None:
+        parsed = parse_reference(reference)
+        if parsed is not None:
+            return self._by_type.get(parsed[0], {}).get(parsed[1])
+        if reference.startswith("urn:uuid:"):
+            if self._ids is None:
+                self._ids = {
+                    identity: resource
+                    for known in self._by_type.values()
+                    for identity, resource in known.items()
+                    if isinstance(identity, str)
+                }
+            return self._ids.get(reference.removeprefix("urn:uuid:"))
+        return None
+
+    def resolve(self, value: object, owner: Json) -> Json | None:
+        """The resource that a Reference of `owner` points to: contained first, else arrived."""
+        written = text(obj(value).get("reference"))
+        if not written:
+            return None
+        if written.startswith("#"):
+            wanted = written[1:]
+            return next((c for c in objs(owner.get("contained")) if c.get("id") in (wanted, written)), None)
+        return self.get(written)
+
+    def _is_ours(self, parsed: tuple[str, str]) -> Subject:
+        if parsed[0] != "Patient":
+            return Subject.NOT_A_PATIENT
+        return Subject.OURS if parsed[1] == self.patient_id else Subject.OTHER_PATIENT
+
+    def _by_identifier(self, reference: Json) -> Subject:
+        wanted = obj(reference.get("identifier"))
+        value = text(wanted.get("value"))
+        ours = obj(self.get(f"Patient/{self.patient_id}"))
+        mine = {text(item.get("value")): text(item.get("system")) for item in objs(ours.get("identifier"))}
+        if not value or not mine:
+            return Subject.UNSTATED
+        system = text(wanted.get("system"))
+        known = value in mine and (not system or not mine[value] or system == mine[value])
+        return Subject.OURS if known else Subject.OTHER_PATIENT
+
+    def _whose(self, value: object, owner: Json) -> Subject:
+        reference = obj(value)
+        written = text(reference.get("reference"))
+        if not written:
+            kind = text(reference.get("type"))
+            return Subject.NOT_A_PATIENT if kind not in ("", "Patient") else self._by_identifier(reference)
+        if written.startswith("#"):
+            contained = self.resolve(value, owner)
+            if contained is None or contained.get("resourceType") == "Patient":
+                return Subject.UNSTATED
+            return Subject.NOT_A_PATIENT
+        parsed = parse_reference(written)
+        if parsed is not None:
+            return self._is_ours(parsed)
+        if written.removeprefix("urn:uuid:") == self.patient_id:
+            return Subject.OURS
+        target = self.get(written)
+        if target is not None and target.get("resourceType") != "Patient":
+            return Subject.NOT_A_PATIENT
+        return Subject.OTHER_PATIENT
+
+    def subject_of(self, resource: Json, field: str = "subject") -> Subject:
+        """Whose fact a resource is, by its `subject` (or `patient`)."""
+        value = resource.get(field)
+        if value is None:
+            return Subject.UNSTATED
+        written = value.get("reference") if isinstance(value, dict) else None
+        if not isinstance(written, str) or written.startswith("#"):
+            return self._whose(value, resource)
+        whose = self._subjects.get(written)
+        if whose is None:
+            whose = self._subjects[written] = self._whose(value, resource)
+        return whose
+
+    def about_another(self, resource: Json) -> bool:
+        """`focus` names a donor, a relative or a group: the value is not the patient's."""
+        for item in objs(resource.get("focus")):
+            parsed = parse_reference(text(item.get("reference")))
+            kind = parsed[0] if parsed else text(item.get("type"))
+            if kind in ("RelatedPerson", "Group") or (
+                parsed and self._is_ours(parsed) is Subject.OTHER_PATIENT
+            ):
+                return True
+        return False
+
+
+def accepted(pool: Pool, resource: Json, losses: Losses, field: str = "subject") -> Subject | None:
+    """Whose fact it is if it may be used, else None; another patient's data is named as a loss."""
+    whose = pool.subject_of(resource, field)
+    if whose is Subject.OTHER_PATIENT:
+        losses.add(LossReason.MALFORMED, text(resource.get("resourceType")), text="another patient's data")
+        return None
+    return None if whose is Subject.NOT_A_PATIENT else whose

@@ -1,0 +1,55 @@
+"""Where a sample came from, and whether it is blood (chart-facts 1.5)."""
+
+from __future__ import annotations
+
+from fhir_mapping.chart import Specimen
+from fhir_mapping.read.coding import NO_CONCEPTS, codings
+from fhir_mapping.read.context import Context
+from fhir_mapping.read.pool import plain_reference
+from fhir_mapping.read.shape import EMPTY, Json, obj, objs, text
+
+_CSF = frozenset({"csf", "cerebrospinal fluid", "腦脊髓液", "脊髓液"})
+_MARROW = frozenset({"marrow", "bone marrow", "bone marrow aspirate", "骨髓"})
+_OTHER = frozenset(
+    (
+        "urine|ur|random urine|24h urine|24 h urine|尿液|尿|stool|糞便|sputum|痰|pleural fluid|胸水|ascites|"
+        "peritoneal fluid|腹水|bal|bronchoalveolar lavage|swab|nasopharyngeal swab|saliva|唾液|body fluid|"
+        "體液|synovial fluid|tissue"
+    ).split("|")
+)
+_NOT_BLOOD = frozenset({"csf", "marrow", "apheresis_product", "car_t_product", "other_specimen"})
+
+
+def read_specimen(resource: Json, context: Context) -> Specimen:
+    """The specimen of an Observation; one that cannot be resolved keeps its reference only."""
+    link = resource.get("specimen")
+    specimen = context.pool.resolve(link, resource) or EMPTY
+    kind = specimen.get("type")
+    concepts = context.codes.read(kind).concepts
+    words = {word.casefold() for word in _words(kind)} | {text(obj(link).get("display")).casefold()}
+    if not concepts and words & _CSF:
+        concepts = frozenset({"csf"})
+    elif not concepts and words & _MARROW:
+        concepts = frozenset({"marrow"})
+    elif not concepts and words & _OTHER:
+        concepts = frozenset({"other_specimen"})
+    collection = obj(specimen.get("collection"))
+    start, end = context.stamps.point_or_period(collection, "collected")
+    identifiers = [value for item in objs(specimen.get("identifier")) if (value := text(item.get("value")))]
+    return Specimen(
+        reference=plain_reference(link),
+        concepts=concepts or NO_CONCEPTS,
+        identifier=identifiers[0] if identifiers else "",
+        collected=start or end,
+    )
+
+
+def _words(kind: object) -> list[str]:
+    concept = obj(kind)
+    displays = [text(c.get("display")) for c in objs(concept.get("coding"))]
+    return [text(concept.get("text")), *displays, *(code for _, code in codings(kind))]
+
+
+def is_blood(specimen: Specimen | None) -> bool:
+    """True where the sample is blood or nothing says otherwise."""
+    return specimen is None or specimen.concepts.isdisjoint(_NOT_BLOOD)

@@ -1,0 +1,348 @@
+"""When the doses of an order fall (chart-facts 2.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from dateutil.relativedelta import relativedelta
+
+from fhir_mapping.chart import Flag, Moment, Timing, instant
+from fhir_mapping.read.coding import codings
+from fhir_mapping.read.shape import Json, number, obj, objs, text, texts, whole
+from fhir_mapping.read.times import Stamps, shifted
+
+MOST_DOSES = 200
+_SECONDS = {  # a month is 730.5 h, a year 8766 h
+    "s": Decimal(1),
+    "min": Decimal(60),
+    "h": Decimal(3600),
+    "d": Decimal(86400),
+    "wk": Decimal(604800),
+    "mo": Decimal(2629800),
+    "a": Decimal(31557600),
+}
+_UNIT_WORDS = {
+    "sec": "s",
+    "second": "s",
+    "seconds": "s",
+    "minute": "min",
+    "minutes": "min",
+    "mins": "min",
+    "hr": "h",
+    "hour": "h",
+    "hours": "h",
+    "hrs": "h",
+    "day": "d",
+    "days": "d",
+    "week": "wk",
+    "weeks": "wk",
+    "month": "mo",
+    "months": "mo",
+    "year": "a",
+    "years": "a",
+    "分鐘": "min",
+    "小時": "h",
+    "天": "d",
+    "日": "d",
+    "週": "wk",
+}
+_CODE_HOURS = {
+    "QD": 24,
+    "DAILY": 24,
+    "AM": 24,
+    "PM": 24,
+    "BED": 24,
+    "HS": 24,
+    "QN": 24,
+    "QDPC": 24,
+    "QDAC": 24,
+    "QAM": 24,
+    "QPM": 24,
+    "BID": 12,
+    "BIDPC": 12,
+    "BIDAC": 12,
+    "TID": 8,
+    "TIDPC": 8,
+    "TIDAC": 8,
+    "QID": 6,
+    "QIDPC": 6,
+    "QIDAC": 6,
+    "QOD": 48,
+    "Q2D": 48,
+    "QW": 168,
+    "WK": 168,
+    "Q1W": 168,
+    "Q2W": 336,
+    "Q3W": 504,
+    "Q4W": 672,
+}
+_ONCE_CODES = frozenset({"ONCE", "STAT", "X1", "1X"})
+_WEEKDAYS = {"mon": 0, "tue": 1, "wed": 2, "thu": 3, "fri": 4, "sat": 5, "sun": 6}
+
+
+def unit_of_time(written: str) -> str | None:
+    """Canonical UCUM unit of time of a word: "minutes" -> "min"."""
+    folded = written.strip().casefold()
+    return folded if folded in _SECONDS else _UNIT_WORDS.get(folded)
+
+
+def hours(value: object, unit: object) -> Decimal | None:
+    """A length of time in hours."""
+    count, known = number(value), unit_of_time(text(unit))
+    return None if count is None or known is None or count < 0 else count * _SECONDS[known] / 3600
+
+
+def length(quantity: object) -> Decimal | None:
+    """A Duration in hours."""
+    raw = obj(quantity)
+    found = hours(raw.get("value"), raw.get("code"))
+    return hours(raw.get("value"), raw.get("unit")) if found is None else found
+
+
+def _span(hours_long: Decimal) -> timedelta:
+    return timedelta(hours=float(min(hours_long, Decimal(24 * 366 * 100))))
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often: hours between doses, and doses per day. All None: not said."""
+
+    interval: Decimal | None = None
+    months: int = 0  # calendar months between doses, where the period is in months
+    weekdays: tuple[int, ...] = ()
+    once: bool = False
+    clash: bool = False  # code and repeat differ: a loss
+
+    @property
+    def per_day(self) -> Decimal | None:
+        if self.weekdays:
+            return Decimal(len(self.weekdays)) / 7
+        return None if self.interval is None or self.interval == 0 else Decimal(24) / self.interval
+
+    @property
+    def period(self) -> timedelta | None:
+        if self.weekdays:
+            return timedelta(days=1)
+        return None if self.interval is None else _span(self.interval)
+
+
+def _of_code(value: object) -> Rhythm | None:
+    words = [code for _, code in codings(value)] + [text(obj(value).get("text"))]
+    for word in words:
+        folded = word.upper().replace(" ", "").replace(".", "")
+        if folded in _ONCE_CODES:
+            return Rhythm(once=True)
+        if folded in _CODE_HOURS:
+            return Rhythm(Decimal(_CODE_HOURS[folded]))
+        if folded[:1] == "Q" and folded[-1:] in ("H", "D") and folded[1:-1].isdecimal() and len(folded) < 6:
+            count = Decimal(folded[1:-1])
+            if count > 0:
+                return Rhythm(count * (1 if folded[-1] == "H" else 24))
+    return None
+
+
+def _of_repeat(repeat: Json) -> Rhythm | None:
+    period = hours(repeat.get("period"), repeat.get("periodUnit") or repeat.get("periodUnits"))
+    frequency = number(repeat.get("frequency"))
+    days = tuple(
+        sorted({_WEEKDAYS[d.casefold()] for d in texts(repeat.get("dayOfWeek")) if d.casefold() in _WEEKDAYS})
+    )
+    if days:
+        return Rhythm(weekdays=days)
+    if period is None:
+        at_times = len(set(texts(repeat.get("timeOfDay")))) or len(set(texts(repeat.get("when"))))
+        if not at_times or "period" in repeat:
+            return None
+        return Rhythm(Decimal(24) / at_times)
+    if period == 0:
+        return None
+    often = frequency if frequency is not None and frequency > 0 else Decimal(1)
+    unit = unit_of_time(text(repeat.get("periodUnit") or repeat.get("periodUnits")))
+    count = whole(number(repeat.get("period")))
+    calendar = count if unit == "mo" and often == 1 and count else 0
+    return Rhythm(period / often, months=calendar)
+
+
+def rhythm(timing: Json) -> Rhythm:
+    """Code and repeat say the same thing in two ways; different answers are a clash."""
+    coded = _of_code(timing.get("code"))
+    repeated = _of_repeat(obj(timing.get("repeat")))
+    if coded is None or repeated is None:
+        return coded or repeated or Rhythm()
+    if coded.once or repeated.weekdays or coded.per_day != repeated.per_day:
+        return Rhythm(clash=True)
+    return repeated
+
+
+@dataclass(frozen=True, slots=True)
+class OrderDates:
+    """What stands around the dosage: used where the dosage itself names no date."""
+
+    supply_start: Moment | None = None
+    supply_end: Moment | None = None
+    supply_hours: Decimal | None = None
+    authored: Moment | None = None
+    draft: bool = False
+    now: datetime | None = None
+
+
+def _first(
+    events: list[Moment], start: Moment | None, dates: OrderDates
+) -> tuple[Moment | None, frozenset[Flag]]:
+    if events:
+        return events[0], frozenset()
+    for moment in (start, dates.supply_start):
+        if moment is not None:
+            return moment, frozenset()
+    if dates.authored is not None:
+        return dates.authored, frozenset({Flag.AUTHORED_DATE})
+    if dates.draft and dates.now is not None:
+        return instant(dates.now), frozenset({Flag.AUTHORED_DATE})
+    return None, frozenset()
+
+
+def _nth(first: Moment, at: int, beat: Rhythm) -> Moment:
+    if beat.months:
+        step = relativedelta(months=beat.months * at)
+        return Moment(first.earliest + step, first.latest + step, first.precision)
+    assert beat.interval is not None
+    return shifted(first, _span(beat.interval * at))
+
+
+def _train(first: Moment, beat: Rhythm) -> Iterator[Moment]:
+    """Every dose of an endless order, from the first on."""
+    if beat.weekdays:
+        for day in range(MOST_DOSES * 7):
+            moment = shifted(first, timedelta(days=day))
+            if moment.earliest.weekday() in beat.weekdays:
+                yield moment
+        return
+    for at in range(MOST_DOSES):
+        yield _nth(first, at, beat)
+
+
+def _until(first: Moment, last: Moment, beat: Rhythm) -> tuple[Moment, ...]:
+    found: list[Moment] = []
+    for moment in _train(first, beat):
+        if moment.earliest > last.latest or len(found) >= MOST_DOSES:
+            break
+        found.append(moment)
+    return tuple(found)
+
+
+def read_timing(instruction: Json, stamps: Stamps, dates: OrderDates) -> Timing:
+    """Timing of one dosage instruction (`{}`: an order without any)."""
+    written = obj(instruction.get("timing"))
+    repeat = obj(written.get("repeat"))
+    raw_events = written.get("event")
+    events = [
+        m for raw in (raw_events if isinstance(raw_events, list) else [raw_events]) if (m := stamps.read(raw))
+    ]
+    events.sort(key=lambda m: (m.earliest, m.latest))
+    beat = rhythm(written)
+    start, end = stamps.period(repeat.get("boundsPeriod"))
+    first, flags = _first(events, start, dates)
+    count = whole(number(repeat.get("count")))
+    period = beat.period
+    stated = bool(events or repeat or beat != Rhythm())
+    last: Moment | None = None
+    one_dose = beat.once or count == 1 or (not stated and dates.draft)
+    if events and not beat.interval and not beat.weekdays:
+        last = events[-1]
+    elif one_dose:
+        last = first
+    elif events and len(events) > 1:
+        last = events[-1]
+    elif end is not None:
+        last = end
+    elif first is not None and (bound := length(repeat.get("boundsDuration"))) is not None:
+        last = shifted(first, _span(bound) - (period or timedelta(days=1))) if bound else first
+        last = max(last, first, key=lambda m: m.latest)
+    elif first is not None and count is not None and count > 1 and (beat.interval or beat.weekdays):
+        train = [m for m, _ in zip(_train(first, beat), range(count), strict=False)]
+        last = train[-1] if len(train) == count or beat.weekdays else _nth(first, count - 1, beat)
+    elif first is not None and dates.supply_hours is not None:
+        last = shifted(first, max(_span(dates.supply_hours) - (period or timedelta(days=1)), timedelta(0)))
+    elif dates.supply_end is not None:
+        last = dates.supply_end
+    elif stated and beat == Rhythm() and not repeat.keys() - {"duration", "durationUnit", "durationMax"}:
+        last = first if dates.draft else None  # only the length of a single infusion is said
+    as_needed = instruction.get("asNeededBoolean") is True or isinstance(
+        instruction.get("asNeededCodeableConcept"), dict
+    )
+    if instruction.get("asNeeded") is True or isinstance(instruction.get("asNeededFor"), list):
+        as_needed = True
+    ongoing = last is None and first is not None and not beat.clash
+    doses: tuple[Moment, ...] = ()
+    if events and (len(events) > 1 or not (beat.interval or beat.weekdays)):
+        doses = tuple(events[:MOST_DOSES])
+    elif first is not None and last is not None and not as_needed:
+        if beat.interval or beat.weekdays:
+            doses = _until(first, last, beat)
+        elif first == last or one_dose:
+            doses = (first,)
+    if as_needed:
+        flags |= {Flag.PRN}
+    if first is not None and not first.day_known:
+        flags |= {Flag.PARTIAL_DATE}
+    minutes = hours(repeat.get("duration"), repeat.get("durationUnit") or repeat.get("durationUnits"))
+    return Timing(
+        first=first,
+        last=last,
+        ongoing=ongoing,
+        doses=doses,
+        interval_hours=beat.interval,
+        per_day=beat.per_day,
+        infusion_minutes=None if minutes is None else minutes * 60,
+        as_needed=as_needed,
+        stated=stated,
+        flags=frozenset(flags),
+    )
+
+
+def merged(timings: Iterable[Timing]) -> Timing:
+    """One timing for an order of several instructions: its earliest and latest dose, and all between."""
+    parts = list(timings)
+    if len(parts) == 1:
+        return parts[0]
+    firsts = [t.first for t in parts if t.first is not None]
+    lasts = [t.last for t in parts if t.last is not None]
+    ongoing = any(t.ongoing for t in parts)
+    doses = sorted({m for t in parts for m in t.doses}, key=lambda m: (m.earliest, m.latest))
+    scheduled = [t for t in parts if not t.as_needed]
+    lead = scheduled[0] if scheduled else parts[0]
+    return replace(
+        lead,
+        first=min(firsts, key=lambda m: (m.earliest, m.latest)) if firsts else None,
+        last=None if ongoing or not lasts else max(lasts, key=lambda m: (m.latest, m.earliest)),
+        ongoing=ongoing,
+        doses=tuple(doses[:MOST_DOSES]),
+        as_needed=not scheduled,
+        stated=any(t.stated for t in parts),
+        flags=frozenset().union(*(t.flags for t in parts)),
+    )
+
+
+def supply_dates(order: Json, stamps: Stamps) -> tuple[Moment | None, Moment | None, Decimal | None]:
+    """Validity period and supply (in hours) of `dispenseRequest`."""
+    dispense = obj(order.get("dispenseRequest"))
+    start, end = stamps.period(dispense.get("validityPeriod"))
+    return start, end, length(dispense.get("expectedSupplyDuration"))
+
+
+def days_of(quantity: object) -> Decimal | None:
+    """`daysSupply` in days; a bare number is days."""
+    raw = obj(quantity)
+    if not text(raw.get("code")) and not text(raw.get("unit")):
+        return number(raw.get("value"))
+    found = length(quantity)
+    return None if found is None else found / 24
+
+
+def instructions(order: Json, field: str = "dosageInstruction") -> list[Json]:
+    """Dosage instructions in their `sequence`; one empty instruction where the order has none."""
+    found = objs(order.get(field))
+    return sorted(found, key=lambda i: whole(number(i.get("sequence"))) or 0) if found else [{}]

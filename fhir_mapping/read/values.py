@@ -1,0 +1,285 @@
+"""value[x] of an Observation or component (chart-facts 1.5, 2.1, 2.2; units-and-values section 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from fhir_mapping import units
+from fhir_mapping.chart import Amount, LossReason, Quantity, Result, Value
+from fhir_mapping.read.coding import Codes, codings
+from fhir_mapping.read.shape import Json, boolean, number, obj, objs, text, whole
+from fhir_mapping.read.times import Stamps
+from fhir_mapping.read.traits import ResultRule, Traits
+from fhir_mapping.terminology import YesNo
+
+_COMPARATORS = frozenset({"<", "<=", ">=", ">"})
+_HCG_NEGATIVE_BELOW, _HCG_POSITIVE_ABOVE = Decimal(5), Decimal(25)  # m[IU]/mL, chart-facts V8
+_ANTI_HBS_POSITIVE_FROM = Decimal(10)  # m[IU]/mL, chart-facts V1
+_GRADES = {f"grade_{n}": n for n in range(6)}
+_NONE_DETECTED = frozenset({"undetectable", "target not detected", "nd", "none detected"})
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A value that is there and cannot be used."""
+
+    reason: LossReason
+    text: str = ""
+
+
+class Values:
+    """Reads values; one instance serves a whole chart."""
+
+    __slots__ = ("_codes", "_stamps")
+
+    def __init__(self, codes: Codes, stamps: Stamps) -> None:
+        self._codes = codes
+        self._stamps = stamps
+
+    # -- numbers -----------------------------------------------------------------------------------------
+
+    def quantity(self, raw: Json, traits: Traits) -> Quantity | Unreadable:
+        """A Quantity in the concept's preferred unit; the reported number and unit stay beside it."""
+        value = number(raw.get("value"))
+        comparator = text(raw.get("comparator"))
+        if value is None or (comparator and comparator not in _COMPARATORS):
+            return Unreadable(LossReason.MALFORMED, _shown(raw))
+        unit, code, system = text(raw.get("unit")), text(raw.get("code")), text(raw.get("system"))
+        return self._measured(value, comparator, (unit, code, system), traits)
+
+    def _measured(
+        self, value: Decimal, comparator: str, written: tuple[str, str, str], traits: Traits
+    ) -> Quantity | Unreadable:
+        unit, code, system = written
+        shown = f"{comparator}{value} {unit or code}".strip()
+        canonical = units.canonical(unit or None, code or None, system or None)
+        if not unit and not code:
+            if not traits.bare:
+                return Unreadable(LossReason.UNIT, shown)
+            canonical = traits.preferred or "1"
+        if canonical is None:
+            return Unreadable(LossReason.UNIT, shown)
+        if not traits.preferred or canonical == traits.preferred:
+            converted, target = value, canonical
+        else:
+            changed = units.convert(traits.concept, value, canonical, traits.preferred)
+            if changed is None and traits.exact_unit:
+                return Unreadable(LossReason.UNIT, shown)
+            converted, target = (value, canonical) if changed is None else (changed, traits.preferred)
+        if traits.exact_unit and not units.plausible(traits.concept, converted):
+            return Unreadable(LossReason.UNIT, shown)
+        return Quantity(converted, target, comparator, Amount(value, canonical))
+
+    def limit(self, raw: object, like: Quantity, traits: Traits) -> Quantity | None:
+        """A reference range limit; without a unit of its own it has the unit of its result."""
+        limit = obj(raw)
+        value = number(limit.get("value"))
+        if value is None:
+            return None
+        unit, code, system = text(limit.get("unit")), text(limit.get("code")), text(limit.get("system"))
+        if unit or code:
+            read = self._measured(value, "", (unit, code, system), replace(traits, exact_unit=False))
+            return read if isinstance(read, Quantity) and read.unit == like.unit else None
+        if like.reported is None or like.reported.unit == like.unit:
+            return Quantity(value, like.unit, reported=Amount(value, like.unit))
+        changed = units.convert(traits.concept, value, like.reported.unit, like.unit)
+        return (
+            None
+            if changed is None
+            else Quantity(changed, like.unit, reported=Amount(value, like.reported.unit))
+        )
+
+    # -- qualitative -------------------------------------------------------------------------------------
+
+    def _result_of_quantity(self, quantity: Quantity, rule: ResultRule) -> tuple[Result | None, bool]:
+        """The result that a number says, and whether it is a "detected below the limit"."""
+        if rule is ResultRule.VIRAL_LOAD:
+            if quantity.comparator in ("<", "<="):
+                return Result.POSITIVE, True
+            return (Result.POSITIVE if quantity.value > 0 else Result.NEGATIVE), False
+        if rule is ResultRule.ANTI_HBS and quantity.unit == "m[IU]/mL":
+            reached = quantity.at_least(_ANTI_HBS_POSITIVE_FROM)
+            return (None if reached is None else Result.POSITIVE if reached else Result.NEGATIVE), False
+        if rule is ResultRule.HCG and quantity.unit == "m[IU]/mL":
+            return _hcg(quantity), False
+        return None, False
+
+    def _words(self, raw: object) -> Result | None:
+        """Result of a CodeableConcept by code, else by its text."""
+        vocabulary = self._codes.terminology
+        for system, code in codings(raw):
+            if (found := vocabulary.result(system, code)) is not None:
+                return Result(found.value)
+        for name in _names(raw):
+            if (found := vocabulary.result(None, None, name)) is not None:
+                return Result(found.value)
+        return None
+
+    def interpretation(self, raw: object, traits: Traits) -> Result | None:
+        """Result that `interpretation` says; normal and abnormal only where normal means negative."""
+        for item in objs(raw):
+            for system, code in codings(item):
+                found = self._codes.terminology.interpretation(system or None, code, traits.concept)
+                if found is not None:
+                    return Result(found.value)
+        return None
+
+    # -- value[x] ----------------------------------------------------------------------------------------
+
+    def read(self, holder: Json, traits: Traits) -> Value | Unreadable:
+        """The value of an Observation or component. An empty Value: asked, no result, or components only."""
+        value = self._written(holder, traits)
+        if isinstance(value, Unreadable):
+            return value
+        raw = holder.get("interpretation")
+        if raw is not None and (said := self.interpretation(raw, traits)) is not None:
+            value = self._beside(value, said, traits)
+            if isinstance(value, Unreadable):
+                return value
+        if value.empty:
+            reason = codings(holder.get("dataAbsentReason"))
+            if reason:
+                return Value(absent_reason=reason[0][1])
+        return value
+
+    def _beside(self, value: Value, said: Result, traits: Traits) -> Value | Unreadable:
+        if value.result is None:
+            judged = value.quantity is None or traits.rule is not ResultRule.NONE or traits.normal_is_negative
+            return replace(value, result=said) if judged else value
+        if value.detected_below_limit and said is Result.NEGATIVE:
+            return replace(value, result=Result.NEGATIVE, detected_below_limit=False)
+        if value.result is said:
+            return value
+        return Unreadable(LossReason.CONTRADICTORY, "contradictory result")
+
+    def _written(self, holder: Json, traits: Traits) -> Value | Unreadable:
+        if (raw := holder.get("valueQuantity")) is not None:
+            return self._of_quantity(self.quantity(obj(raw), traits), traits)
+        if (raw := holder.get("valueCodeableConcept")) is not None:
+            return self._of_concept(raw, traits)
+        if (raw := holder.get("valueInteger")) is not None:
+            count = whole(number(raw))
+            if count is None:
+                return Unreadable(LossReason.MALFORMED, str(raw))
+            if not traits.bare:
+                return Unreadable(LossReason.UNIT, str(count))
+            return self._of_quantity(self._measured(Decimal(count), "", ("", "", ""), traits), traits)
+        if (raw := holder.get("valueBoolean")) is not None:
+            flag = boolean(raw)
+            if flag is None:
+                return Unreadable(LossReason.MALFORMED)
+            return Value(
+                yes=flag,
+                result=Result.POSITIVE if flag else Result.NEGATIVE,
+                number=int(flag) if traits.integer else None,
+            )
+        if (raw := holder.get("valueString")) is not None:
+            return self._of_text(text(raw), traits)
+        if (raw := holder.get("valueDateTime")) is not None:
+            moment = self._stamps.read(raw)
+            return Unreadable(LossReason.MALFORMED, text(raw)) if moment is None else Value(time=moment)
+        if (raw := holder.get("valuePeriod")) is not None:
+            start, end = self._stamps.period(raw)
+            if start is None and end is None:
+                return Unreadable(LossReason.MALFORMED)
+            return Value(time=start or end, period_end=end)
+        return Value()
+
+    def _of_quantity(self, quantity: Quantity | Unreadable, traits: Traits) -> Value | Unreadable:
+        if isinstance(quantity, Unreadable):
+            if not traits.exact_unit and quantity.reason is LossReason.UNIT and not traits.preferred:
+                return Value(text=quantity.text)  # presence and date count, whatever the laboratory's unit
+            return quantity
+        result, below = self._result_of_quantity(quantity, traits.rule)
+        count = whole(quantity.value) if traits.bare and not quantity.comparator else None
+        return Value(quantity=quantity, result=result, detected_below_limit=below, number=count)
+
+    def _of_concept(self, raw: object, traits: Traits) -> Value | Unreadable:
+        concept = obj(raw)
+        answers: set[str] = set()
+        for coding in objs(concept.get("coding")):
+            answers |= self._codes.read(coding).concepts
+        shown = next(iter(_names(raw)), "")
+        if not answers:
+            answers |= self._codes.read({"text": shown}).concepts
+        result = self._words(raw)
+        below = "detected_below_limit" in answers
+        if below:
+            result = Result.POSITIVE
+        if result is None and traits.rule is ResultRule.CULTURE and (shown or codings(raw)):
+            result = Result.POSITIVE  # an organism
+        yes = self._yes(raw)
+        grade = next((_GRADES[a] for a in sorted(answers) if a in _GRADES), None)
+        value = Value(
+            codes=tuple(sorted(answers)),
+            result=result,
+            detected_below_limit=below,
+            yes=yes,
+            number=grade,
+            text=shown,
+        )
+        if traits.integer and grade is None and not answers:
+            return replace(value, number=_trailing_score(shown, traits))
+        if value.empty:
+            written = codings(raw)
+            return replace(value, text=written[0][1]) if written else Unreadable(LossReason.MALFORMED)
+        return value
+
+    def _yes(self, raw: object) -> bool | None:
+        vocabulary = self._codes.terminology
+        pairs = codings(raw)
+        answers = [vocabulary.yes_no(system, code) for system, code in pairs]
+        found = next((answer for answer in answers if answer is not None), None)
+        if found is None:
+            found = vocabulary.yes_no(None, None, text(obj(raw).get("text")) or None)
+        return None if found is None or found is YesNo.UNKNOWN else found is YesNo.YES
+
+    def _of_text(self, written: str, traits: Traits) -> Value | Unreadable:
+        if not written:
+            return Unreadable(LossReason.MALFORMED)
+        vocabulary = self._codes.terminology
+        found = vocabulary.result(None, None, written)
+        if found is not None or written.casefold() in _NONE_DETECTED:
+            return Value(result=Result(found.value) if found is not None else Result.NEGATIVE, text=written)
+        said = vocabulary.yes_no(None, None, written)
+        if said is not None:
+            yes = None if said is YesNo.UNKNOWN else said is YesNo.YES
+            return Value(yes=yes, text=written)
+        parsed = units.parse_text_value(written)
+        if parsed is not None and (traits.preferred or traits.bare):
+            unit = ("", "", "") if parsed.unit is None else (parsed.unit, "", "")
+            measured = self._measured(parsed.value, parsed.comparator or "", unit, traits)
+            read = self._of_quantity(measured, traits)
+            return replace(read, text=written) if isinstance(read, Value) else read
+        if traits.exact_unit:
+            return Unreadable(LossReason.MALFORMED, written)
+        answers = self._codes.read({"text": written}).concepts
+        return Value(codes=tuple(sorted(answers)), text=written)
+
+
+def _names(raw: object) -> list[str]:
+    concept = obj(raw)
+    written = [text(concept.get("text")), *(text(c.get("display")) for c in objs(concept.get("coding")))]
+    return [name for name in written if name]
+
+
+def _hcg(quantity: Quantity) -> Result | None:
+    if quantity.below(_HCG_NEGATIVE_BELOW):
+        return Result.NEGATIVE
+    if quantity.above(_HCG_POSITIVE_ABOVE):
+        return Result.POSITIVE
+    return None if quantity.comparator else Result.INDETERMINATE
+
+
+def _trailing_score(shown: str, traits: Traits) -> int | None:
+    """The score of a text that is exactly its scale and a number: "ECOG 1" (chart-facts S14)."""
+    words = shown.split()
+    if len(words) == 2 and words[0].casefold() == traits.concept.split("_")[0] and words[1].isdecimal():
+        return int(words[1])
+    return None
+
+
+def _shown(raw: Json) -> str:
+    value = raw.get("value")
+    return f"{value if isinstance(value, (int, float, str)) else ''} {text(raw.get('unit'))}".strip()
