@@ -1,0 +1,660 @@
+"""Treatment of ICANS by grade and response, and checks of the orders it concerns.
+
+Hayden PJ, Ann Oncol 2022;33:259, figure 3, as the handbook prints it. No dose is computed that the sources do
+not give: anticonvulsants, hyperosmolar therapy and later lines are named without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from cards.finding import (
+    ONCE,
+    Basis,
+    Block,
+    Bullet,
+    Create,
+    Delete,
+    DrugProposal,
+    Evidence,
+    Finding,
+    Indicator,
+    Message,
+    Missing,
+    Outcome,
+    Paragraph,
+    Repeat,
+    Selection,
+    ServiceProposal,
+    Shown,
+    Suggestion,
+    msg,
+)
+from cds.engine.case import Case, once_per_case
+from cds.engine.rule import rule
+from cds.rules.after_cart import clinical_course, dosing_weight, evidence_of_drug, in_icu, therapy_start
+from cds.rules.body_size import is_adult
+from cds.rules.dosing.crs_ladder import Node, crs_step
+from cds.rules.dosing.steroid_course import (
+    SteroidRun,
+    Tier,
+    dose_mg,
+    in_crs_steroids,
+    methylprednisolone_course,
+    pulse_end,
+    pulse_step,
+    steroid_in_force,
+    steroid_run,
+)
+from cds.rules.grading.crs_episode import crs_applies, crs_now
+from cds.rules.grading.icans_episode import Domain, IcansState, icans_at, icans_now
+from fhir_mapping.chart import Amount, DrugRecord, DrugState, Route
+
+RULE = "dosing.icans"
+Value = str | int | bool | Decimal | date | datetime
+_ANTICONVULSANTS = (
+    "class_antiepileptics",
+    "levetiracetam",
+    "lorazepam",
+    "diazepam",
+    "midazolam",
+    "clonazepam",
+    "valproate",
+    "phenytoin",
+)
+
+
+class Row(StrEnum):
+    """Row of the treatment table."""
+
+    G1 = "1"
+    G1_EARLY = "1-early"
+    G2 = "2"
+    G3 = "3"
+    G4 = "4"
+    WORSE = "worse"  # grade 2-3 worse on its steroid: the high-dose course
+    ALTERNATIVES = "alternatives"  # worse on the high-dose course
+    IMPROVED = "improved"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the table asks for today. `tier`: steroid tier, for comparison with the CRS step."""
+
+    row: Row
+    state: IcansState
+    tier: Tier
+    early: bool | None  # grade 1: onset within the early window; None: cannot be judged
+    run: SteroidRun | None
+    crs_tier: Tier = Tier.NONE
+
+    @property
+    def grade(self) -> int:
+        assert self.state.low is not None
+        return self.state.low
+
+
+def onset_hours(case: Case, state: IcansState) -> tuple[float, float] | None:
+    """Hours from the infusion to the onset as (least, most); None where either is not on the chart."""
+    infused = case.chart.course.infused
+    if infused is None or infused.when is None or state.onset is None:
+        return None
+    hour = timedelta(hours=1)
+    least = (state.onset.earliest - infused.when.latest) / hour
+    return max(least, 0.0), (state.onset.latest - infused.when.earliest) / hour
+
+
+def _early(case: Case, state: IcansState) -> bool | None:
+    span = onset_hours(case, state)
+    limit = float(case.p(RULE)["early_onset_hours"])
+    if span is None:
+        return None
+    if span[1] <= limit:
+        return True
+    return False if span[0] > limit else None
+
+
+def _response(case: Case, state: IcansState, run: SteroidRun) -> str:
+    """improved, unchanged or worse since the running steroid began."""
+    start = therapy_start(case)
+    assert start is not None
+    begun = run.start.earliest
+    word, _ = clinical_course(case, "icans", begun, case.now)
+    before = icans_at(case, begun, start)
+    if word in ("worse", "refractory"):
+        return "worse"
+    if state.low is not None and before.low is not None and before.high is not None:
+        if not before.open_ended and state.low > before.high:
+            return "worse"
+        if state.high is not None and state.high < before.low:
+            return "improved"
+    return "improved" if word in ("improving", "resolved") else "unchanged"
+
+
+@once_per_case
+def icans_plan(case: Case) -> Plan | None:
+    """The step of an ICANS of grade 1 or more; None otherwise."""
+    state = icans_now(case)
+    if state is None or not state.low:
+        return None
+    run = steroid_run(case)
+    step = crs_step(case)
+    crs_tier = Tier.NONE if step is None or step.tier_optional else step.tier
+    response = _response(case, state, run) if run is not None and run.tier >= Tier.D10 else ""
+    if run is not None and run.tier is Tier.MP and response == "worse":
+        return Plan(Row.ALTERNATIVES, state, Tier.MP, None, run, crs_tier)
+    if response == "improved":
+        return Plan(Row.IMPROVED, state, Tier.NONE, None, run, crs_tier)
+    if state.low >= 4:
+        return Plan(Row.G4, state, Tier.MP, None, run, crs_tier)
+    if state.low >= 2 and response == "worse":
+        return Plan(Row.WORSE, state, Tier.MP, None, run, crs_tier)
+    if state.low >= 2:
+        return Plan(Row.G3 if state.low == 3 else Row.G2, state, Tier.D10, None, run, crs_tier)
+    early = _early(case, state)
+    return Plan(Row.G1_EARLY if early else Row.G1, state, Tier.NONE, early, run, crs_tier)
+
+
+# --- doses
+
+
+def child_dexamethasone_mg(case: Case) -> Decimal | None:
+    p = case.p(RULE)
+    weight = dosing_weight(case).value
+    if weight is None:
+        return None
+    most = p["dexamethasone_child_max_mg"]
+    return min(p["dexamethasone_child_mg_per_kg"] * weight, most).quantize(Decimal("0.1"))
+
+
+def child_pulse_mg(case: Case) -> Decimal | None:
+    p = case.p(RULE)
+    weight = dosing_weight(case).value
+    if weight is None:
+        return None
+    return min(p["pulse_child_mg_per_kg"] * weight, p["pulse_child_max_mg"]).quantize(Decimal("0.1"))
+
+
+def low_dose_mg(case: Case) -> Decimal | None:
+    """Methylprednisolone 1 mg/kg, the grade 3 alternative."""
+    weight = dosing_weight(case).value
+    if weight is None:
+        return None
+    return (case.p(RULE)["methylprednisolone_mg_per_kg"] * weight).quantize(Decimal("0.1"))
+
+
+def dexamethasone_mg(case: Case) -> Decimal | None:
+    """One dexamethasone dose for this patient; None where weight or age is not known."""
+    adult = is_adult(case)
+    if adult is None:
+        return None
+    return case.p(RULE)["dexamethasone_mg"] if adult else child_dexamethasone_mg(case)
+
+
+def _dexamethasone(case: Case, repeat: Repeat, label: str, *, recommended: bool) -> Suggestion | None:
+    p = case.p(RULE)
+    adult = is_adult(case)
+    if adult is None:
+        return None
+    per = Amount(p["dexamethasone_child_mg_per_kg"], "mg/kg")
+    most = Amount(p["dexamethasone_child_max_mg"], "mg")
+    weight = dosing_weight(case).value
+    mg = dexamethasone_mg(case)
+    basis = None
+    note: Message | None = None
+    if not adult and weight is not None:
+        basis = Basis(per, Amount(weight, "kg"), most)
+    if mg is None:
+        note = Message("note.per-kg", {"per_kg": per, "maximum": most}, RULE)
+        shown_label = msg("suggest.dexamethasone-no-weight")
+    else:
+        values: dict[str, Shown] = {"dose": Amount(mg, "mg")}
+        shown_label = Message(label, values)
+    proposal = DrugProposal(
+        "dexamethasone",
+        Route.INTRAVENOUS,
+        None if mg is None else Amount(mg, "mg"),
+        basis,
+        repeat,
+        case.now,
+        reason="icans",
+        note=note,
+    )
+    return Suggestion("dexamethasone", shown_label, (Create(proposal),), recommended)
+
+
+def _low_dose(case: Case) -> Suggestion | None:
+    p = case.p(RULE)
+    mg, weight = low_dose_mg(case), dosing_weight(case).value
+    if mg is None or weight is None:
+        return None
+    proposal = DrugProposal(
+        "methylprednisolone",
+        Route.INTRAVENOUS,
+        Amount(mg, "mg"),
+        Basis(Amount(p["methylprednisolone_mg_per_kg"], "mg/kg"), Amount(weight, "kg")),
+        Repeat(every_hours=p["methylprednisolone_interval_hours"], days=p.int("tier_max_days")),
+        case.now,
+        reason="icans",
+    )
+    label = msg("suggest.methylprednisolone-low", dose=Amount(mg, "mg"))
+    return Suggestion("methylprednisolone-low", label, (Create(proposal),))
+
+
+def _pulse(case: Case) -> Suggestion | None:
+    adult = is_adult(case)
+    if adult:
+        return methylprednisolone_course(case, reason="icans", recommended=True)
+    mg, weight = child_pulse_mg(case), dosing_weight(case).value
+    if adult is None or mg is None or weight is None:
+        return None
+    p = case.p(RULE)
+    proposal = DrugProposal(
+        "methylprednisolone",
+        Route.INTRAVENOUS,
+        Amount(mg, "mg"),
+        Basis(
+            Amount(p["pulse_child_mg_per_kg"], "mg/kg"),
+            Amount(weight, "kg"),
+            Amount(p["pulse_child_max_mg"], "mg"),
+        ),
+        Repeat(every_hours=24, days=p.int("pulse_days")),
+        case.now,
+        reason="icans",
+        note=Message("note.child-taper", {}, RULE),
+    )
+    label = msg("suggest.pulse-child", dose=Amount(mg, "mg"), days=p.int("pulse_days"))
+    return Suggestion("methylprednisolone", label, (Create(proposal),), True)
+
+
+def _suggestions(case: Case, plan: Plan) -> tuple[Suggestion, ...]:
+    p = case.p(RULE)
+    found: list[Suggestion | None] = []
+    running = plan.run.tier if plan.run is not None else Tier.NONE
+    higher_for_crs = plan.crs_tier > plan.tier
+    if plan.row is Row.G1_EARLY and running < Tier.D10:
+        repeat = Repeat(count=p.int("early_doses"), every_hours=p["early_interval_hours"])
+        found.append(_dexamethasone(case, repeat, "suggest.dexamethasone-early", recommended=False))
+    elif plan.row is Row.G2 and running < Tier.D10 and not higher_for_crs:
+        found.append(_dexamethasone(case, ONCE, "suggest.dexamethasone-once", recommended=True))
+    elif plan.row is Row.G3 and running < Tier.D10 and not higher_for_crs:
+        repeat = Repeat(every_hours=p["repeat_interval_hours"], days=p.int("tier_max_days"))
+        found.append(_dexamethasone(case, repeat, "suggest.dexamethasone-q6h", recommended=True))
+        found.append(_low_dose(case))
+    elif plan.row in (Row.G4, Row.WORSE) and running < Tier.MP:
+        found.append(_pulse(case))
+    if plan.grade >= 3 and in_icu(case) is not True:
+        transfer = ServiceProposal("icu_transfer", reason="icans")
+        found.append(Suggestion("icu-transfer", msg("suggest.icu"), (Create(transfer),)))
+    return tuple(s for s in found if s is not None)
+
+
+# --- texts
+
+
+def _detail(case: Case, plan: Plan) -> Iterator[Block]:
+    p = case.p(RULE)
+    yield Paragraph(msg(f"step.{plan.row.value}"))
+    if plan.state.high is not None and plan.state.high > plan.grade and not plan.state.open_ended:
+        yield Paragraph(msg("range", high=plan.state.high, plan=msg(f"step.{min(plan.state.high, 4)}")))
+    if plan.grade == 1 and plan.row is not Row.IMPROVED:
+        key = "early.unknown" if plan.early is None else "early.yes" if plan.early else "early.no"
+        yield Bullet(msg(key, hours=p.int("early_onset_hours")))
+    if plan.run is not None and plan.run.tier >= Tier.D10:
+        name = msg(f"tier.{plan.run.tier.name.lower()}")
+        yield Bullet(msg("running", tier=name, since=plan.run.start, day=plan.run.day_at(case.today)))
+        over = plan.run.tier is not Tier.MP and plan.run.day_at(case.today) > p["tier_max_days"]
+        if over:
+            yield Bullet(msg("decide-anew", days=p.int("tier_max_days")))
+    if plan.crs_tier > plan.tier:
+        yield Bullet(msg("crs-tier", tier=msg(f"tier.{plan.crs_tier.name.lower()}")))
+    if plan.tier is Tier.MP and is_adult(case) is False:
+        yield Bullet(msg("child-taper"))
+    yield from _special(plan)
+    yield Bullet(msg("tocilizumab"))
+    yield Bullet(msg("icu.transfer" if plan.grade >= 3 else "icu.notify"))
+    if plan.tier is not Tier.NONE or plan.run is not None:
+        yield Bullet(msg("antifungal"))
+
+
+def _special(plan: Plan) -> Iterator[Block]:
+    pressure = plan.state.domain(Domain.PRESSURE)
+    if pressure is not None and pressure.low >= 3:
+        yield Bullet(msg("oedema"))
+    seizure = plan.state.domain(Domain.SEIZURE)
+    if seizure is not None and seizure.low >= 3:
+        yield Bullet(msg("seizure"))
+    if plan.grade >= 2:
+        yield Bullet(msg("oral" if plan.grade > 2 else "oral.grade-2"))
+
+
+def _missing(case: Case, plan: Plan) -> tuple[Missing, ...]:
+    found: list[Missing] = []
+    if is_adult(case) is None:
+        found.append(Missing("birth_date"))
+    by_weight = is_adult(case) is not True and (plan.tier is not Tier.NONE or plan.row is Row.G1_EARLY)
+    if by_weight or plan.row is Row.G3:
+        found += dosing_weight(case).missing
+    if plan.row is Row.G1 and plan.early is None:
+        infused = case.chart.course.infused
+        exact = infused is not None and infused.when is not None and infused.when.exact
+        found.append(Missing("icans" if exact else "car_t_infusion"))
+    return tuple(found)
+
+
+def _values(case: Case, plan: Plan) -> dict[str, Value]:
+    values: dict[str, Value] = {
+        "row": plan.row.value,
+        "icans_grade": plan.grade,
+        "steroid_tier": max(plan.tier, plan.crs_tier).name,
+    }
+    span = onset_hours(case, plan.state)
+    if span is not None and span[0] == span[1]:
+        values["onset_hours"] = Decimal(str(round(span[0], 2)))
+    if plan.early is not None:
+        values["early_onset"] = plan.early
+    dexamethasone_dose = dexamethasone_mg(case)
+    if plan.tier is Tier.D10 or plan.row is Row.G1_EARLY:
+        if dexamethasone_dose is not None:
+            values["dose_mg"] = dexamethasone_dose
+        low = low_dose_mg(case)
+        if plan.row is Row.G3 and low is not None:
+            values["methylprednisolone_mg"] = low
+    elif plan.tier is Tier.MP:
+        first = pulse_step(case, 1)
+        mg = first[0] if is_adult(case) and first is not None else child_pulse_mg(case)
+        if mg is not None and is_adult(case) is not None:
+            values["dose_mg"] = mg
+    if plan.run is not None:
+        values["steroid_running"] = plan.run.tier.name
+    return values
+
+
+def _outcome(plan: Plan) -> Outcome:
+    if plan.row is Row.IMPROVED:
+        return Outcome.CONTINUE
+    return Outcome.CONSIDER if plan.row is Row.G1_EARLY else Outcome.ADVISE
+
+
+# --- the rule
+
+
+@rule(RULE)
+def advise_icans(case: Case) -> Iterator[Finding]:
+    """On patient-view the step (it rides on the grading card); on order hooks the drafts it concerns."""
+    plan = icans_plan(case)
+    if plan is None:
+        return
+    if case.ordering:
+        yield from _on_orders(case, plan)
+        return
+    indicator = Indicator.CRITICAL if plan.grade >= 3 else Indicator.WARNING
+    yield Finding(
+        rule=RULE,
+        outcome=_outcome(plan),
+        indicator=indicator,
+        summary=msg("summary.step", grade=plan.grade),
+        detail=tuple(_detail(case, plan)),
+        grade=plan.grade,
+        values=_values(case, plan),
+        evidence=_evidence(case, plan),
+        missing=_missing(case, plan),
+        suggestions=_suggestions(case, plan),
+        selection=Selection.ANY,
+    )
+
+
+def _evidence(case: Case, plan: Plan) -> tuple[Evidence, ...]:
+    found = [e for d in plan.state.domains if d.low for e in d.evidence]
+    if plan.run is not None:
+        found += [evidence_of_drug(plan.run.records[0])]
+    return tuple(dict.fromkeys((*found, *dosing_weight(case).evidence)))
+
+
+# --- order checks
+
+
+def _on_orders(case: Case, plan: Plan) -> Iterator[Finding]:
+    for draft in case.judged_drugs("tocilizumab"):
+        yield from _tocilizumab(case, plan, draft)
+    for draft in case.judged_drugs("dexamethasone", "methylprednisolone"):
+        if _for_icans(case, draft):
+            yield from _steroid(case, plan, draft)
+    if plan.grade >= 2:
+        for draft in case.judged_drugs(*_ANTICONVULSANTS):
+            if draft.route is Route.ORAL:
+                yield _finding(
+                    case,
+                    plan,
+                    draft,
+                    Outcome.WRONG_ROUTE,
+                    Indicator.WARNING if plan.grade >= 3 else Indicator.INFO,
+                    msg("summary.oral", grade=plan.grade),
+                    row="oral",
+                )
+
+
+def _for_icans(case: Case, draft: DrugRecord) -> bool:
+    """The CRS rule judges a steroid while CRS is present, unless ICANS is its reason."""
+    if not in_crs_steroids(draft):
+        return False
+    if "icans" in draft.reasons:
+        return True
+    if draft.reasons & {"crs", "iec_hs", "hlh", "gvhd", "anaphylaxis", "adrenal_insufficiency"}:
+        return False
+    return not (crs_applies(case) and crs_now(case).present)
+
+
+def _steroid_on_its_way(case: Case) -> bool:
+    drafted = any(
+        in_crs_steroids(d) for d in case.chart.drafts.drugs.of("dexamethasone", "methylprednisolone")
+    )
+    return drafted or bool(steroid_in_force(case))
+
+
+def _tocilizumab(case: Case, plan: Plan, draft: DrugRecord) -> Iterator[Finding]:
+    if plan.grade < 2:
+        return
+    crs = crs_now(case)
+    crs_grade = crs.low if crs_applies(case) else 0
+    if crs_grade is None:
+        yield _finding(
+            case,
+            plan,
+            draft,
+            Outcome.ASK,
+            Indicator.WARNING,
+            msg("summary.tocilizumab-crs-unknown", grade=plan.grade),
+            row="tocilizumab",
+        )
+    elif crs_grade <= 1:
+        yield _finding(
+            case,
+            plan,
+            draft,
+            Outcome.REVIEW,
+            Indicator.WARNING,
+            msg("summary.tocilizumab", grade=plan.grade, crs=crs_grade),
+            row="tocilizumab",
+            suggestions=_instead(case, plan, draft),
+        )
+    elif not _steroid_on_its_way(case):
+        yield _finding(
+            case,
+            plan,
+            draft,
+            Outcome.REVIEW,
+            Indicator.WARNING,
+            msg("summary.steroid-missing", grade=plan.grade, crs=crs_grade),
+            row="steroid-missing",
+            suggestions=_suggestions(case, plan),
+        )
+
+
+def _instead(case: Case, plan: Plan, draft: DrugRecord) -> tuple[Suggestion, ...]:
+    """The step's steroid in place of the draft."""
+    if draft.state is not DrugState.DRAFT:
+        return _suggestions(case, plan)
+    found = []
+    for suggestion in _suggestions(case, plan):
+        if suggestion.key == "icu-transfer":
+            found.append(suggestion)
+            continue
+        actions = (Delete(draft.reference), *suggestion.actions)
+        found.append(
+            Suggestion(f"instead-{suggestion.key}", suggestion.label, actions, suggestion.recommended)
+        )
+    return tuple(found)
+
+
+def _steroid(case: Case, plan: Plan, draft: DrugRecord) -> Iterator[Finding]:
+    """A steroid drafted for ICANS against the grade's row."""
+    p = case.p(RULE)
+    adult = is_adult(case)
+    mg = dose_mg(case, draft)
+    if adult is None or mg is None:
+        unreadable = draft.dose.unreadable if draft.dose is not None else ""
+        lacking: tuple[Missing, ...] = (
+            Missing("birth_date")
+            if adult is None
+            else Missing(draft.ingredients[0], resource=draft.reference, text=unreadable),
+        )
+        if draft.dose is not None and draft.dose.amount is not None and mg is None:
+            lacking = (*lacking[:0], *dosing_weight(case).missing)
+        if draft.dose is not None:
+            yield _finding(
+                case,
+                plan,
+                draft,
+                Outcome.CANNOT_CHECK,
+                Indicator.WARNING,
+                msg("summary.cannot-check"),
+                row="steroid",
+                missing=lacking,
+            )
+        return
+    pulse = "methylprednisolone" in draft.concepts
+    rights: list[tuple[Decimal | None, Decimal]] = []  # acceptable dose, and the most a dose may be
+    run = plan.run
+    if plan.tier is Tier.MP or (run is not None and run.tier is Tier.MP):
+        if not pulse:
+            yield _wrong(case, plan, draft, msg("summary.pulse-due", grade=plan.grade, dose=Amount(mg, "mg")))
+            return
+        day = 1
+        if run is not None and run.tier is Tier.MP:
+            first = draft.timing.first
+            day = run.day_at(case.today if first is None else first.first_date)
+        if adult:
+            step = pulse_step(case, day)
+            if step is None:
+                yield _wrong(case, plan, draft, msg("summary.pulse-over", day=day))
+                return
+            rights.append((step[0], step[0]))
+        else:
+            rights.append((child_pulse_mg(case) if day <= p["pulse_days"] else None, p["pulse_child_max_mg"]))
+    elif pulse:
+        if plan.row is Row.G3:
+            low = low_dose_mg(case)
+            if low is not None:
+                rights.append((low, low))
+        else:
+            yield _wrong(case, plan, draft, msg("summary.not-yet-pulse", grade=plan.grade))
+            return
+    elif plan.row is Row.G1:
+        key = "summary.grade-1-unknown" if plan.early is None else "summary.grade-1"
+        yield _wrong(case, plan, draft, msg(key, hours=p.int("early_onset_hours")))
+        return
+    elif plan.row is Row.IMPROVED:
+        return
+    else:
+        right = dexamethasone_mg(case)
+        most = p["dexamethasone_mg"] if adult else p["dexamethasone_child_max_mg"]
+        rights.append((right, most))
+    yield from _dose(case, plan, draft, mg, rights)
+
+
+def _dose(
+    case: Case, plan: Plan, draft: DrugRecord, mg: Decimal, rights: list[tuple[Decimal | None, Decimal]]
+) -> Iterator[Finding]:
+    p = case.p(RULE)
+    tolerance = p["tolerance_pct"] / 100
+    for right, most in rights:
+        if is_adult(case) is False and mg > most:
+            indicator = Indicator.CRITICAL if mg > 2 * most else Indicator.WARNING
+            yield _finding(
+                case,
+                plan,
+                draft,
+                Outcome.OVER_MAXIMUM,
+                indicator,
+                msg("summary.child-maximum", dose=Amount(mg, "mg"), maximum=Amount(most, "mg")),
+                row="child-maximum",
+            )
+            return
+        if right is not None and plan.crs_tier <= plan.tier and abs(mg - right) > right * tolerance:
+            yield _wrong(
+                case,
+                plan,
+                draft,
+                msg("summary.dose", grade=plan.grade, dose=Amount(mg, "mg"), right=Amount(right, "mg")),
+            )
+            return
+    yield _finding(
+        case, plan, draft, Outcome.PASS, None, msg("summary.pass", grade=plan.grade), row=plan.row.value
+    )
+
+
+def _wrong(case: Case, plan: Plan, draft: DrugRecord, summary: Message) -> Finding:
+    return _finding(
+        case,
+        plan,
+        draft,
+        Outcome.WRONG_DOSE,
+        Indicator.WARNING,
+        summary,
+        row=plan.row.value,
+        suggestions=_instead(case, plan, draft),
+    )
+
+
+def _finding(
+    case: Case,
+    plan: Plan,
+    draft: DrugRecord,
+    outcome: Outcome,
+    indicator: Indicator | None,
+    summary: Message,
+    *,
+    row: str,
+    suggestions: tuple[Suggestion, ...] = (),
+    missing: tuple[Missing, ...] = (),
+) -> Finding:
+    values = _values(case, plan)
+    values["row"] = row
+    if plan.run is not None and plan.run.tier is Tier.MP:
+        values["course_end"] = pulse_end(case, plan.run.start.first_date)
+    drafted = dose_mg(case, draft)
+    if drafted is not None:
+        values["drafted_mg"] = drafted
+    step = crs_step(case)
+    if step is not None and step.node is not Node.NEUROTOXICITY:
+        values["crs_node"] = step.node.value
+    return Finding(
+        rule=RULE,
+        outcome=outcome,
+        indicator=indicator,
+        summary=summary,
+        subject=draft.reference,
+        detail=tuple(_detail(case, plan)),
+        grade=plan.grade,
+        values=values,
+        evidence=_evidence(case, plan),
+        missing=missing,
+        resource=draft.reference,
+        suggestions=suggestions,
+        unconcluded=outcome is Outcome.CANNOT_CHECK,
+    )
