@@ -1,0 +1,158 @@
+"""Advice for the patient on tarlatamab: one merged card, printable; a warning only for severe events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from cards.finding import (
+    Bullet,
+    Evidence,
+    Finding,
+    Indicator,
+    Message,
+    Outcome,
+    Scalar,
+    msg,
+)
+from cds.engine.case import Case
+from cds.engine.rule import Hook, rule
+from cds.rules.bispecific.neuro import neuro_state
+from cds.rules.bispecific.tarlatamab import (
+    DRUG,
+    exposures,
+    label_of_last,
+    last_exposure,
+    next_due,
+    on_treatment,
+    start_of,
+)
+from cds.rules.dosing.tarlatamab_hold import adverse_events
+from cds.rules.readiness.tarlatamab_pregnancy import Potential, potential, protected_until
+from fhir_mapping.chart import ConditionState, EventState
+
+RULE = "follow-up.tarlatamab-counselling"
+_NEURO_CONDITIONS = (
+    "confusion",
+    "delirium",
+    "disorientation",
+    "dizziness",
+    "encephalopathy",
+    "headache",
+    "lethargy",
+    "seizure",
+    "slowed_thinking",
+    "somnolence",
+    "syncope",
+    "tremor",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Advice:
+    row: str
+    text: Message
+    evidence: tuple[Evidence, ...] = ()
+
+
+@rule(RULE)
+def counselling(case: Case) -> Iterator[Finding]:
+    if not on_treatment(case) or not exposures(case):
+        return
+    severe = list(_severe(case))
+    advice = [*severe, *_driving(case), *_discharge(case), *_always(case), *_contraception(case)]
+    if not advice:
+        return
+    values: dict[str, Scalar | list[Scalar]] = {"row": advice[0].row, "rows": [a.row for a in advice]}
+    due = _next_visit(case)
+    if due is not None:
+        values["next_dose"] = due
+    end = protected_until(case)
+    if end is not None and any(a.row == "contraception" for a in advice):
+        values["contraception_until"] = end
+    yield Finding(
+        rule=RULE,
+        outcome=Outcome.ADVISE,
+        indicator=Indicator.WARNING if severe else Indicator.INFO,
+        summary=severe[0].text if severe else msg("summary"),
+        detail=tuple(Bullet(a.text) for a in advice),
+        values=values,
+        evidence=tuple(dict.fromkeys(e for a in advice for e in a.evidence)),
+    )
+
+
+def _severe(case: Case) -> Iterator[_Advice]:
+    """A grade 3-4 event needs a visit or admission."""
+    for event in adverse_events(case):
+        if event.now >= 3:
+            key = "row.grade-4" if event.now >= 4 else "row.grade-3"
+            evidence = (Evidence(event.reference, "adverse_event", event.now),)
+            yield _Advice("severe-event", msg(key, name=event.name, grade=event.now), evidence)
+
+
+def _driving(case: Case) -> Iterator[_Advice]:
+    state = neuro_state(case)
+    if state is not None and state.unresolved:
+        yield _Advice("driving", msg("row.driving"), state.evidence)
+        return
+    symptom = _symptom(case)
+    if symptom is not None:
+        yield _Advice("driving", msg("row.driving"), (symptom,))
+
+
+def _symptom(case: Case) -> Evidence | None:
+    """A neurological symptom not known to have ended."""
+    since = case.now - timedelta(days=case.p(RULE).int("symptom_days"))
+    begun = start_of(exposures(case)[0], case.now)
+    state = neuro_state(case)
+    over = None if state is None else state.resolved
+    for condition in case.chart.conditions.of(*_NEURO_CONDITIONS, "neuro_symptom"):
+        onset = condition.onset
+        if condition.state is not ConditionState.ACTIVE or onset is None or onset.latest < max(begun, since):
+            continue
+        if over is None or onset.latest > over:
+            concept = next((c for c in _NEURO_CONDITIONS if c in condition.concepts), "neuro_symptom")
+            return Evidence(condition.reference, concept, effective=onset)
+    newest = case.chart.latest("neuro_symptom")
+    if newest is None or newest.when.latest < max(begun, since) or not set(newest.value.codes) - {"none"}:
+        return None
+    if over is not None and newest.when.latest <= over:
+        return None
+    return Evidence(newest.reference, newest.value.codes[0], effective=newest.when)
+
+
+def _discharge(case: Case) -> Iterator[_Advice]:
+    if case.hook is not Hook.ENCOUNTER_DISCHARGE:
+        return
+    p = case.p(RULE)
+    last = last_exposure(case)
+    if last is None or label_of_last(case) not in p.words("discharge_steps"):
+        return
+    yield _Advice("discharge", msg("row.discharge", hours=p.int("near_care_hours")))
+
+
+def _next_visit(case: Case) -> date | None:
+    booked = [
+        a.start.date
+        for a in case.chart.appointments.of(DRUG)
+        if a.state is EventState.BOOKED and a.start is not None and a.start.date >= case.today
+    ]
+    if booked:
+        return min(booked)
+    due = next_due(case)
+    return None if due is None else due.on_schedule
+
+
+def _always(case: Case) -> Iterator[_Advice]:
+    due = _next_visit(case)
+    if due is not None:
+        yield _Advice("next-dose", msg("row.next-dose", day=due))
+    yield _Advice("vaccines", msg("row.vaccines"))
+    yield _Advice("medicines", msg("row.medicines"))
+
+
+def _contraception(case: Case) -> Iterator[_Advice]:
+    end = protected_until(case)
+    if end is not None and case.today <= end and potential(case) is Potential.YES:
+        yield _Advice("contraception", msg("row.contraception", end=end))
