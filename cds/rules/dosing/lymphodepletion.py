@@ -236,6 +236,14 @@ def _correction(
     return (Suggestion("correct", msg("suggest.correct", drug=Name(plan.drug)), actions, recommended=True),)
 
 
+def offer(case: Case) -> tuple[Suggestion, ...]:
+    """Orders of the advised regimen, all drugs; none where something speaks against it."""
+    regimen = advised(case)
+    if regimen is None or _blocked(case):
+        return ()
+    return _plan_suggestions(case, regimen, frozenset())
+
+
 # --- one card per order at fault
 
 
@@ -290,9 +298,7 @@ def _problem_finding(
         "needed": plan.days if plan is not None else 0,
         "ordered": check.ordered if check is not None and check.ordered is not None else msg("none"),
         "target": check.target if check is not None and check.target is not None else msg("none"),
-        "percent": _percent(check.percent)
-        if check is not None and check.percent is not None
-        else msg("none"),
+        "percent": _percent(percent) if percent is not None else msg("none"),
         "route": Name(record.route.value) if record.route is not None else msg("none"),
     }
     detail: list[Block] = [Paragraph(msg("detail.order", name=Text(record.name), **shown))]

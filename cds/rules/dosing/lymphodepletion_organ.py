@@ -1,0 +1,182 @@
+"""Kidney and liver function when lymphodepletion is ordered: a signal, never a computed reduction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+
+from cards.finding import (
+    Block,
+    Bullet,
+    Evidence,
+    Finding,
+    Indicator,
+    Missing,
+    Name,
+    Outcome,
+    Paragraph,
+    Scalar,
+    Shown,
+    msg,
+)
+from cds.engine.case import Case
+from cds.engine.rule import Hook, rule
+from cds.rules.body_size import evidence_of
+from cds.rules.dosing.ldc import Orders, advised, creatinine_clearance, orders
+from cds.rules.dosing.lymphodepletion import check_dose
+from cds.rules.renal import Method
+from fhir_mapping.chart import Amount, ConditionState, LossReason, Observation
+
+RULE = "dosing.lymphodepletion-organ"
+
+
+def reduced(case: Case, found: Orders) -> bool:
+    """Every drafted drug that can be compared is ordered below its target; at least one is."""
+    regimen = advised(case)
+    limit = -case.p(RULE)["reduced_below_percent"]
+    answers: list[bool] = []
+    for record in found.drugs if regimen is not None else ():
+        for drug in record.ingredients:
+            plan = regimen.drug(drug) if regimen is not None else None
+            percent = check_dose(record, plan).percent if plan is not None else None
+            if percent is not None:
+                answers.append(percent < limit)
+    return bool(answers) and all(answers)
+
+
+def _kidney(case: Case, found: Orders) -> Iterator[Finding]:
+    numbers = case.p(RULE)
+    renal = creatinine_clearance(case)
+    block, adjust = numbers["clearance_block_ml_min"], numbers["clearance_adjust_ml_min"]
+    if renal.value is None:
+        yield Finding(
+            rule=RULE,
+            outcome=Outcome.CANNOT_CHECK,
+            indicator=Indicator.WARNING,
+            summary=msg("summary.clearance-unknown"),
+            subject="kidney",
+            detail=(Paragraph(msg("detail.clearance-unknown")),),
+            values={"row": "unknown"},
+            evidence=renal.evidence,
+            missing=(Missing("creatinine_clearance"), *renal.missing),
+            resource=found.reference,
+            unconcluded=True,
+        )
+        return
+    if renal.value >= adjust:
+        return
+    value = Amount(renal.value.quantize(Decimal("0.1")), renal.unit)
+    method = renal.method or Method.MEASURED
+    shown: dict[str, Shown] = {
+        "value": value,
+        "method": msg(f"method.{method.value}"),
+        "block": Amount(block, "mL/min"),
+        "adjust": Amount(adjust, "mL/min"),
+    }
+    values: dict[str, Scalar] = {"clearance_ml_min": renal.value, "method": method.value}
+    detail: list[Block] = [Paragraph(msg("detail.clearance", **shown))]
+    if renal.value <= block:
+        signing = case.hook is Hook.ORDER_SIGN
+        outcome, key = Outcome.CONTRAINDICATED, "at-limit" if renal.value == block else "block"
+        indicator = Indicator.CRITICAL if signing else Indicator.WARNING
+        values["row"] = "block"
+        detail.append(Bullet(msg("detail.block", **shown)))
+    elif reduced(case, found):
+        outcome, key, indicator = Outcome.PASS, "reduced", Indicator.INFO
+        values["row"] = "reduced"
+        detail.append(Bullet(msg("detail.reduced")))
+    else:
+        outcome, key, indicator = Outcome.REVIEW, "adjust", Indicator.WARNING
+        values["row"] = "adjust"
+        detail += [Bullet(msg("detail.adjust")), Bullet(msg("detail.tension"))]
+    detail.append(Bullet(msg("detail.references")))
+    yield Finding(
+        rule=RULE,
+        outcome=outcome,
+        indicator=indicator,
+        summary=msg(f"summary.{key}", **shown),
+        subject="kidney",
+        detail=tuple(detail),
+        values=dict(values),
+        evidence=renal.evidence,
+        resource=found.reference,
+    )
+
+
+def _newest(case: Case, concept: str) -> Observation | None:
+    days = timedelta(days=case.p(RULE).int("lab_max_age_days"))
+    return case.chart.series(concept).latest(case.now, days)
+
+
+def _gilbert(case: Case) -> bool:
+    return any(c.state is not ConditionState.REFUTED for c in case.chart.conditions.of("gilbert"))
+
+
+def _liver(case: Case, found: Orders) -> Iterator[Finding]:
+    numbers = case.p(RULE)
+    over: list[Bullet] = []
+    evidence: list[Evidence] = []
+    missing: list[Missing] = []
+    values: dict[str, Scalar] = {"row": "liver"}
+    bilirubin = _newest(case, "bilirubin_total")
+    quantity = None if bilirubin is None else bilirubin.value.quantity
+    if bilirubin is None or quantity is None:
+        missing.append(Missing("bilirubin_total"))
+    else:
+        limit = numbers["bilirubin_gilbert_mg_dl"] if _gilbert(case) else numbers["bilirubin_mg_dl"]
+        outside = quantity.above(limit) if _gilbert(case) else quantity.at_least(limit)
+        if outside:
+            shown = Amount(quantity.value.quantize(Decimal("0.01")), quantity.unit)
+            over.append(Bullet(msg("liver.bilirubin", value=shown, limit=Amount(limit, "mg/dL"))))
+            values["bilirubin_mg_dl"] = quantity.value
+            evidence.append(evidence_of(bilirubin))
+    for concept in ("alt", "ast"):
+        test = _newest(case, concept)
+        measured = None if test is None else test.value.quantity
+        if test is None or measured is None:
+            missing.append(Missing(concept))
+            continue
+        if test.uln is None or test.uln.value <= 0:
+            missing.append(Missing(concept, LossReason.NO_REFERENCE_RANGE, test.reference))
+            continue
+        if measured.above(numbers["transaminase_uln"] * test.uln.value):
+            ratio = (measured.value / test.uln.value).quantize(Decimal("0.1"))
+            over.append(Bullet(msg("liver.enzyme", test=Name(concept), ratio=ratio)))
+            values[f"{concept}_uln_multiple"] = ratio
+            evidence.append(evidence_of(test))
+    if over:
+        yield Finding(
+            rule=RULE,
+            outcome=Outcome.REVIEW,
+            indicator=Indicator.WARNING,
+            summary=msg("summary.liver"),
+            subject="liver",
+            detail=(*over, Bullet(msg("detail.liver"))),
+            values=dict(values),
+            evidence=tuple(evidence),
+            missing=tuple(missing),
+            resource=found.reference,
+        )
+    elif missing:
+        yield Finding(
+            rule=RULE,
+            outcome=Outcome.UNKNOWN,
+            indicator=Indicator.INFO,
+            summary=msg("summary.liver-unknown"),
+            subject="liver",
+            detail=(Paragraph(msg("detail.liver-unknown")),),
+            missing=tuple(missing),
+            resource=found.reference,
+            unconcluded=True,
+        )
+
+
+@rule(RULE)
+def organ(case: Case) -> Iterator[Finding]:
+    """One card for the kidney, one for the liver, of the lymphodepletion that is ordered."""
+    found = orders(case)
+    if not found:
+        return
+    yield from _kidney(case, found)
+    yield from _liver(case, found)
