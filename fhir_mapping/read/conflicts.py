@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
+from operator import attrgetter
 
 from fhir_mapping.chart import Loss, LossReason, Moment, Observation, Result, Value
+from fhir_mapping.read.times import Stamps
 from fhir_mapping.read.traits import Traits, Worst
 
 _SAME = Decimal("0.01")  # relative difference up to which two units of one result agree
@@ -20,7 +21,7 @@ class Reported:
 
     observation: Observation
     status: str
-    issued: datetime | None = None
+    issued: str = ""  # as written; read only where two reports compete
     updated: str = ""
     identifiers: frozenset[str] = frozenset()
 
@@ -102,17 +103,23 @@ def _twins(one: Reported, other: Reported) -> bool:
 
 def _newest_versions(group: list[Reported]) -> list[Reported]:
     """Versions of one report (same business identifier): the final or corrected one replaces the earlier."""
-    replaced: set[int] = set()
+    sharing: dict[str, list[Reported]] = {}
     for one in group:
-        for other in group:
-            if one is other or not (one.identifiers & other.identifiers):
-                continue
-            if (other.preliminary and not one.preliminary) or (one.revised and not other.revised):
-                replaced.add(id(other))
+        for identifier in one.identifiers:
+            sharing.setdefault(identifier, []).append(one)
+    replaced: set[int] = set()
+    for versions in sharing.values():
+        final = any(not one.preliminary for one in versions)
+        revised = any(one.revised for one in versions)
+        for one in versions:
+            if (final and one.preliminary) or (revised and not one.revised):
+                replaced.add(id(one))
     return [one for one in group if id(one) not in replaced]
 
 
 def _final_over_preliminary(group: list[Reported]) -> list[Reported]:
+    if not any(one.preliminary for one in group):
+        return group
     settled = {one.sample for one in group if one.sample and not one.preliminary}
     times = {one.observation.when for one in group if not one.preliminary}
     return [
@@ -155,22 +162,18 @@ def _worst(group: list[Reported], worst: Worst) -> list[Reported]:
     return group
 
 
-def _latest_issued(group: list[Reported]) -> list[Reported]:
-    """Those issued last; reports without a stamp of issue cannot be told apart."""
-    if any(one.issued is None for one in group):
-        if any(not one.updated for one in group):
-            return group
-        newest = max(one.updated for one in group)
-        return [one for one in group if one.updated == newest]
-    latest = max(one.issued for one in group if one.issued is not None)
-    chosen = [one for one in group if one.issued == latest]
-    if len(chosen) > 1 and all(one.updated for one in chosen):
-        newest = max(one.updated for one in chosen)
-        chosen = [one for one in chosen if one.updated == newest]
+def _latest_issued(group: list[Reported], stamps: Stamps) -> list[Reported]:
+    """Those issued last, then updated last; reports without such stamps cannot be told apart."""
+    chosen = group
+    for stamp in (attrgetter("issued"), attrgetter("updated")):
+        dated = [(moment.latest, one) for one in chosen if (moment := stamps.read(stamp(one))) is not None]
+        if len(chosen) > 1 and len(dated) == len(chosen):
+            newest = max(when for when, _ in dated)
+            chosen = [one for when, one in dated if when == newest]
     return chosen
 
 
-def _one_instant(group: list[Reported], traits: Traits) -> tuple[list[Reported], list[Loss]]:
+def _one_instant(group: list[Reported], traits: Traits, stamps: Stamps) -> tuple[list[Reported], list[Loss]]:
     """What stands of several reports of one moment."""
     group = _without_repeats(group)
     comparable = [one for one in group if _comparable(one)]
@@ -181,7 +184,7 @@ def _one_instant(group: list[Reported], traits: Traits) -> tuple[list[Reported],
     by_sample = len({one.sample for one in comparable}) == 1
     exact = all(one.observation.when.exact for one in comparable)
     if revised and (exact or by_sample):
-        comparable = _latest_issued(revised)
+        comparable = _latest_issued(revised, stamps)
     if len(comparable) < 2 or not exact:
         return others + comparable, []
     if _units_differ(comparable):
@@ -190,7 +193,7 @@ def _one_instant(group: list[Reported], traits: Traits) -> tuple[list[Reported],
             for one in comparable
         ]
     if by_sample:
-        comparable = _latest_issued(comparable)
+        comparable = _latest_issued(comparable, stamps)
     elif not all(_is_number(one) for one in comparable) or not traits.lab:
         return group, []  # two samples of one moment: two cultures, two bags
     if len(comparable) > 1:
@@ -205,7 +208,9 @@ def _written(one: Reported) -> str:
     return f"{quantity.comparator}{quantity.reported.value} {quantity.reported.unit}"
 
 
-def resolve(reports: Iterable[Reported], traits: Traits) -> tuple[list[Observation], list[Loss]]:
+def resolve(
+    reports: Iterable[Reported], traits: Traits, stamps: Stamps
+) -> tuple[list[Observation], list[Loss]]:
     """The time points of one concept, oldest first, and the reports that contradict each other."""
     group = list(reports)
     if len(group) > 1:
@@ -219,7 +224,7 @@ def resolve(reports: Iterable[Reported], traits: Traits) -> tuple[list[Observati
         if len(same) == 1:
             kept += same
             continue
-        standing, lost = _one_instant(same, traits)
+        standing, lost = _one_instant(same, traits, stamps)
         kept += standing
         losses += lost
     kept.sort(key=_key)

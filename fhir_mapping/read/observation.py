@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
 from fhir_mapping.chart import (
     Flag,
@@ -59,7 +58,7 @@ class _Shared:
     status: str
     when: Moment | None
     started: Moment | None
-    issued: datetime | None
+    issued: str
     flags: frozenset[Flag]
     specimen: Specimen | None
 
@@ -123,8 +122,9 @@ class Observations:
         if "focus" in resource and context.pool.about_another(resource):
             return
         own = self._concepts(resource, resource, index, None)
-        for component in objs(resource.get("component")):
-            self._concepts(resource, component, index, own)
+        if "component" in resource:
+            for component in objs(resource["component"]):
+                self._concepts(resource, component, index, own)
 
     def _concepts(
         self, resource: Json, holder: Json, index: dict[str, list[Entry]], parents: frozenset[str] | None
@@ -209,7 +209,7 @@ class Observations:
             status=status,
             when=when,
             started=started,
-            issued=issued.latest if issued is not None else None,
+            issued=text(resource.get("issued")),
             flags=frozenset(flags) if flags else _NO_FLAGS,
             specimen=specimen,
         )
@@ -388,7 +388,7 @@ class Observations:
                 pending.append(read.observation)
             elif read is not None:
                 reports.append(read)
-        items, contradictions = resolve(reports, traits)
+        items, contradictions = resolve(reports, traits, self._context.stamps)
         losses += contradictions
         for loss in losses:
             self._context.losses.add(loss.reason, loss.resource, loss.concept, loss.text)

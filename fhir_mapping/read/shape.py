@@ -41,7 +41,9 @@ def boolean(value: object) -> bool | None:
 
 def number(value: object) -> Decimal | None:
     """A JSON number (or one written as a string) as an exact Decimal; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
+    if isinstance(value, float):
+        return Decimal(repr(value)) if -1e18 < value < 1e18 else None
+    if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
         return None
     if isinstance(value, int):
         return Decimal(value) if -(10**18) < value < 10**18 else None
@@ -70,5 +72,7 @@ def notes(resource: Json) -> list[str]:
 
 def name_of(resource: Json) -> str:
     """`Type/id`, or the bare type when the id is unreadable."""
-    kind, identity = text(resource.get("resourceType")), text(resource.get("id"))
-    return f"{kind}/{identity}" if identity else kind
+    kind, identity = resource.get("resourceType"), resource.get("id")
+    if isinstance(kind, str) and isinstance(identity, str) and identity:
+        return f"{kind}/{identity}"
+    return text(kind)

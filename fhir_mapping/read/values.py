@@ -42,33 +42,32 @@ class Values:
     def quantity(self, raw: Json, traits: Traits) -> Quantity | Unreadable:
         """A Quantity in the concept's preferred unit; the reported number and unit stay beside it."""
         value = number(raw.get("value"))
-        comparator = text(raw.get("comparator"))
+        comparator = text(raw.get("comparator")) if "comparator" in raw else ""
         if value is None or (comparator and comparator not in _COMPARATORS):
             return Unreadable(LossReason.MALFORMED, _shown(raw))
-        unit, code, system = text(raw.get("unit")), text(raw.get("code")), text(raw.get("system"))
-        return self._measured(value, comparator, (unit, code, system), traits)
+        unit, code, system = raw.get("unit"), raw.get("code"), raw.get("system")
+        return self._measured(value, comparator, (text(unit), text(code), text(system)), traits)
 
     def _measured(
         self, value: Decimal, comparator: str, written: tuple[str, str, str], traits: Traits
     ) -> Quantity | Unreadable:
         unit, code, system = written
-        shown = f"{comparator}{value} {unit or code}".strip()
-        canonical = units.canonical(unit or None, code or None, system or None)
-        if not unit and not code:
-            if not traits.bare:
-                return Unreadable(LossReason.UNIT, shown)
-            canonical = traits.preferred or "1"
-        if canonical is None:
-            return Unreadable(LossReason.UNIT, shown)
-        if not traits.preferred or canonical == traits.preferred:
-            converted, target = value, canonical
+        canonical: str | None
+        if unit or code:
+            canonical = units.canonical(unit or None, code or None, system or None)
         else:
+            canonical = (traits.preferred or "1") if traits.bare else None
+        if canonical is None:
+            return Unreadable(LossReason.UNIT, _as_written(value, comparator, written))
+        converted, target = value, canonical
+        if traits.preferred and canonical != traits.preferred:
             changed = units.convert(traits.concept, value, canonical, traits.preferred)
-            if changed is None and traits.exact_unit:
-                return Unreadable(LossReason.UNIT, shown)
-            converted, target = (value, canonical) if changed is None else (changed, traits.preferred)
+            if changed is not None:
+                converted, target = changed, traits.preferred
+            elif traits.exact_unit:
+                return Unreadable(LossReason.UNIT, _as_written(value, comparator, written))
         if traits.exact_unit and not units.plausible(traits.concept, converted):
-            return Unreadable(LossReason.UNIT, shown)
+            return Unreadable(LossReason.UNIT, _as_written(value, comparator, written))
         return Quantity(converted, target, comparator, Amount(value, canonical))
 
     def limit(self, raw: object, like: Quantity, traits: Traits) -> Quantity | None:
@@ -278,6 +277,10 @@ def _trailing_score(shown: str, traits: Traits) -> int | None:
     if len(words) == 2 and words[0].casefold() == traits.concept.split("_")[0] and words[1].isdecimal():
         return int(words[1])
     return None
+
+
+def _as_written(value: Decimal, comparator: str, written: tuple[str, str, str]) -> str:
+    return f"{comparator}{value} {written[0] or written[1]}".strip()
 
 
 def _shown(raw: Json) -> str:
