@@ -39,7 +39,16 @@ from cds.rules.drug_classes import drug_classes
 from cds.rules.readiness.phase import candidate, collected
 from cds.rules.washout.intervals import Interval, Line, badness, order_indicator, read_intervals, worst_line
 from cds.rules.washout.uses import Use, draft_uses, uses
-from cds.rules.washout.wording import Values, last_dose, latest_day, line_values, notes, shown_name, table
+from cds.rules.washout.wording import (
+    Values,
+    last_dose,
+    latest_day,
+    line_values,
+    notes,
+    shown_name,
+    table,
+    unique,
+)
 from fhir_mapping.chart import (
     Anchor,
     ConditionState,
@@ -198,7 +207,7 @@ def _row_notes(case: Case, lines: Sequence[Line]) -> tuple[Block, ...]:
             found.append(Bullet(msg("note.replacement")))
         if line.interval.needs_counts:
             found.append(Bullet(_counts_message(case)))
-    return tuple(dict.fromkeys(found))
+    return unique(found)
 
 
 def _short_cut(line: Line) -> bool:

@@ -31,7 +31,16 @@ from cds.rules.disease import Disease, disease, disease_evidence
 from cds.rules.readiness.phase import collected, collection_date, infused
 from cds.rules.washout.intervals import Interval, Line, badness, order_indicator, read_intervals, worst_line
 from cds.rules.washout.uses import End, Kind, Use, draft_uses, procedure_end, uses
-from cds.rules.washout.wording import Values, last_dose, latest_day, line_values, notes, shown_name, table
+from cds.rules.washout.wording import (
+    Values,
+    last_dose,
+    latest_day,
+    line_values,
+    notes,
+    shown_name,
+    table,
+    unique,
+)
 from fhir_mapping.chart import ConditionState, DrugRecord, EventState, Procedure, Route
 
 RULE = "washout.lymphodepletion"
@@ -71,7 +80,6 @@ def intervals(case: Case) -> tuple[Interval, ...]:
 # --- radiotherapy
 
 
-_LUNG = frozenset({"lung", "thorax"})
 _HAPPENED = (EventState.DONE, EventState.RUNNING, EventState.STOPPED)
 
 
@@ -85,11 +93,15 @@ def _radiotherapy(case: Case, day: date | None) -> Iterator[Use]:
             continue
         if since is not None and end.last is not None and end.last.date < since:
             continue
-        yield _radiation_use(procedure, end)
+        yield _radiation_use(procedure, end, _lung_sites(case))
 
 
-def _radiation_use(procedure: Procedure, end: End) -> Use:
-    lung = "radiotherapy_lung" in procedure.concepts or not procedure.body_sites.isdisjoint(_LUNG)
+def _lung_sites(case: Case) -> frozenset[str]:
+    return frozenset(str(row["site"]) for row in case.p(RULE).table("lung_sites"))
+
+
+def _radiation_use(procedure: Procedure, end: End, lung_sites: frozenset[str]) -> Use:
+    lung = "radiotherapy_lung" in procedure.concepts or not procedure.body_sites.isdisjoint(lung_sites)
     site_known = lung or bool(procedure.body_sites)
     concept = "radiotherapy_lung" if lung else "radiotherapy"
     return Use(
@@ -190,7 +202,7 @@ def _row_notes(case: Case, lines: Sequence[Line]) -> tuple[Block, ...]:
         if row == "B8" and line.outcome is Outcome.NOT_MET:
             key = "note.replacement" if _replacement(line) else "note.steroid"
             found.append(Bullet(msg(key)))
-    return tuple(dict.fromkeys(found))
+    return unique(found)
 
 
 def _key(line: Line) -> str:
@@ -300,11 +312,10 @@ def _signed_start(case: Case) -> tuple[str, date | None] | None:
     """The lymphodepletion order of this hook that begins first, with its day."""
     own = _own_records(case)
     drafts = [d for d in case.judged_drugs() if d.reference in own]
-    dated = sorted(
-        ((d.timing.first.date, d.reference) for d in drafts if d.timing.first is not None),
-    )
+    dated = [(d.timing.first, d.reference) for d in drafts if d.timing.first is not None]
     if dated:
-        return dated[0][1], dated[0][0]
+        first, reference = min(dated, key=lambda item: (item[0].earliest, item[1]))
+        return reference, first.date
     for service in case.judged_services("lymphodepletion"):
         return service.reference, service.when.date if service.when is not None else planned_start(case)
     return (drafts[0].reference, planned_start(case)) if drafts else None

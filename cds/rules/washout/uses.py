@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -30,6 +30,7 @@ from fhir_mapping.chart import (
     Moment,
     Procedure,
     Route,
+    whole_day,
 )
 
 OWNER = "washout.leukapheresis"  # its parameters hold the dose limits and the length of a cycle
@@ -97,6 +98,8 @@ def end_of(record: DrugRecord) -> End:
     last = timing.last or timing.first
     if record.state is DrugState.RUNNING:
         return End(None, ongoing=True)
+    if record.source is DrugSource.DISPENSE:
+        return End(_last_supplied_day(record))
     if record.source is DrugSource.ORDER:
         if record.state is DrugState.STOPPED:
             return End(None)
@@ -105,6 +108,14 @@ def end_of(record: DrugRecord) -> End:
     if record.source is DrugSource.STATEMENT and record.state is DrugState.ACTIVE:
         return End(timing.last) if timing.last is not None else End(None, ongoing=True)
     return End(last)
+
+
+def _last_supplied_day(record: DrugRecord) -> Moment | None:
+    """The day of the last dose of a supply: a supply of 30 days from day 1 ends with day 30."""
+    first, last = record.timing.first, record.timing.last
+    if first is None or last is None or last.date <= first.date:
+        return last or first
+    return whole_day(last.date - timedelta(days=1), last.latest)
 
 
 def dose_limits(numbers: Parameters) -> Mapping[str, DoseLimit]:
@@ -240,7 +251,8 @@ def _of_exposure(
     ]
     if exposure.records and not kept:
         return None
-    whole = len(kept) == len(exposure.records)
+    supplied = any(record.source is DrugSource.DISPENSE for record in kept)
+    whole = len(kept) == len(exposure.records) and not supplied
     by_class: dict[str, list[DrugRecord]] = {}
     maybe: dict[str, list[DrugRecord]] = {}
     for record in kept:

@@ -112,6 +112,15 @@ def _items(concepts: Iterable[str]) -> Shown:
     return Items(tuple(Name(concept) for concept in concepts))
 
 
+def unique(blocks: Iterable[Block]) -> tuple[Block, ...]:
+    """Each block once, in order (messages hold mappings and cannot be hashed)."""
+    result: list[Block] = []
+    for block in blocks:
+        if block not in result:
+            result.append(block)
+    return tuple(result)
+
+
 def _named(line: Line) -> bool:
     """The handbook names the drug in the class, or the line is a regimen or procedure it names."""
     use = line.use
