@@ -258,11 +258,9 @@ def _dose_after(case: Case, obs: Observation) -> bool:
 def _counts(case: Case, row: str, concept: str, limit: int | None) -> Iterator[HoldRow]:
     """Rows of a cytopenia with a clock (N1, P1) or without (A1)."""
     for episode in _episodes(_graded(case, concept), _severe, _mild):
+        newest = episode.recovered or episode.last_failing
         evidence = tuple(
-            _lab_evidence(o)
-            for o in dict.fromkeys(
-                (episode.start, episode.last_failing, episode.recovered or episode.last_failing)
-            )
+            dict.fromkeys(_lab_evidence(o) for o in (episode.start, episode.last_failing, newest))
         )
         shown: dict[str, Shown] = {
             "value": _shown(episode.last_failing),

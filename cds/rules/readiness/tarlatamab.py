@@ -93,8 +93,7 @@ def tarlatamab_readiness(case: Case) -> Iterator[Finding]:
     for judged in drafts:
         points += _setting(case, judged.planned.record, judged.label)
     reference = drafts[0].reference if drafts else ""
-    rank = {point: i for i, point in enumerate(points)}
-    points.sort(key=lambda p: (-p.indicator.rank, rank[p]))
+    points.sort(key=lambda p: -p.indicator.rank)
     if points:
         yield _finding(case, points, reference, first)
 
