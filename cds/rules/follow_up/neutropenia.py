@@ -1,0 +1,78 @@
+"""Neutrophils as the prophylaxis rules read them: the current count, how long it has been low, and the
+recorded CAR-HEMATOTOX score (chart-facts L2, S17). The graded count of ICAHT days is grading.icaht's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+
+from cards.finding import Evidence
+from cds.engine.case import Case
+from cds.rules import evidence
+from fhir_mapping.chart import Observation, Quantity
+
+MAX_GAP_DAYS = 7  # a longer gap between two counts ends a run (as in the counting of ICAHT days)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The newest count that is current. `per_ul` keeps a comparator."""
+
+    per_ul: Quantity
+    day: date
+    evidence: Evidence
+
+
+def _per_ul(observation: Observation) -> Quantity | None:
+    quantity = observation.value.quantity
+    if quantity is None:
+        return None
+    return Quantity(quantity.value * 1000, "/uL", quantity.comparator)
+
+
+def current_anc(case: Case, days: int) -> Count | None:
+    """Newest ANC at most `days` old, in cells/uL."""
+    found = case.chart.series("anc").latest(
+        case.now, timedelta(days=days), lambda o: o.value.quantity is not None
+    )
+    quantity = None if found is None else _per_ul(found)
+    if found is None or quantity is None:
+        return None
+    return Count(quantity, found.when.date, evidence.of_observation(found))
+
+
+def days_below(case: Case, limit: Decimal, count: Count | None) -> int:
+    """Days from the first to the current count of the unbroken run of daily lowest values below `limit`;
+    0 when the current count is not below it. Today counts while the newest count is current."""
+    if count is None or count.per_ul.below(limit) is not True:
+        return 0
+    first = previous = count.day
+    by_day = case.chart.series("anc").by_day()
+    for day in sorted(by_day, reverse=True):
+        if day >= count.day:
+            continue
+        lows = [q for o in by_day[day] if (q := _per_ul(o)) is not None]
+        low = any(q.below(limit) is True for q in lows)
+        if not low or (previous - day).days > MAX_GAP_DAYS + 1:
+            break
+        first = previous = day
+    return (case.today - first).days + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    value: int
+    evidence: Evidence
+
+
+def hematotox(case: Case) -> Score | None:
+    """The CAR-HEMATOTOX score as recorded, newest first; None when none is on the chart."""
+    for observation in reversed(case.chart.series("car_hematotox")):
+        number = observation.value.number
+        quantity = observation.value.quantity
+        if number is None and quantity is not None and not quantity.comparator:
+            number = int(quantity.value)
+        if number is not None and 0 <= number <= 7:
+            return Score(number, evidence.of_observation(observation))
+    return None

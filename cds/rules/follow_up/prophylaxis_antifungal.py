@@ -1,0 +1,348 @@
+"""Antifungal prophylaxis (Table 15): who, which drug, how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from cards.finding import (
+    Block,
+    Bullet,
+    Create,
+    DrugProposal,
+    Evidence,
+    Finding,
+    Indicator,
+    Items,
+    Missing,
+    Name,
+    Outcome,
+    Paragraph,
+    Repeat,
+    Scalar,
+    Suggestion,
+    msg,
+)
+from cds.engine.case import Case
+from cds.engine.rule import rule
+from cds.rules import evidence, steroids
+from cds.rules.after_cart import recorded_grade
+from cds.rules.follow_up.neutropenia import current_anc, days_below, hematotox
+from cds.rules.follow_up.prophylaxis import (
+    Use,
+    adult,
+    begun,
+    drug_use,
+    for_treatment,
+    start_evidence,
+)
+from cds.rules.vaccination.eligibility import drug_names, transplants
+from fhir_mapping.chart import Amount, ConditionState, DrugRecord, DrugSource, Route, add_months
+
+RULE = "follow-up.prophylaxis-antifungal"
+ANTIFUNGALS = ("class_antimycotics",)
+AZOLES = ("posaconazole", "voriconazole", "itraconazole", "isavuconazole", "fluconazole")
+MOULD = ("aspergillosis", "invasive_mold_infection")
+TOXICITIES = frozenset({"crs", "icans", "iec_hs"})
+_NOT_A_COURSE = frozenset({"purpose_premedication", "purpose_antiemetic"})
+
+
+class Strength(StrEnum):
+    STRONG = "strong"
+    RECOMMENDED = "recommended"
+    CONSIDER = "consider"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """How strongly a drug is advised, and by which criteria."""
+
+    strength: Strength
+    criteria: tuple[Bullet, ...] = ()
+    words: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    values: dict[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SteroidRun:
+    """Systemic steroid running now. `hours`: whole unbroken run; None where its start has no hour."""
+
+    records: tuple[DrugRecord, ...]
+    hours: float | None
+    days: int
+
+
+def steroid_run(case: Case) -> SteroidRun | None:
+    """The unbroken run of systemic corticosteroid up to now; replacement, premedication and antiemetic
+    single doses are left out. Doses at most `steroid_gap_hours` apart are one run."""
+    gap = timedelta(hours=float(case.p(RULE)["steroid_gap_hours"]))
+    spans: list[tuple[datetime, datetime, bool, DrugRecord]] = []
+    for record in steroids.systemic_steroids(case):
+        if not _NOT_A_COURSE.isdisjoint(record.purposes) or steroids.is_replacement(record, case):
+            continue
+        timing = record.timing
+        if timing.first is None or timing.as_needed or timing.first.earliest > case.now:
+            continue
+        active = steroids.active_on(record, case.today)
+        if not (record.given or active or record.source is DrugSource.ORDER):
+            continue
+        if record.source is DrugSource.ORDER and not active and timing.last is None:
+            continue
+        end = case.now if active and not record.given else (timing.last or timing.first).latest
+        spans.append((timing.first.latest, min(end, case.now), timing.first.exact, record))
+    spans.sort(key=lambda span: span[1], reverse=True)
+    if not spans or spans[0][1] < case.now - gap:
+        return None
+    start, exact, used = spans[0][0], spans[0][2], [spans[0][3]]
+    for begin, end, has_hour, record in spans[1:]:
+        if end < start - gap:
+            continue
+        used.append(record)
+        if begin < start:
+            start, exact = begin, has_hour
+    hours = (case.now - start) / timedelta(hours=1)
+    if not exact and start > case.now:
+        hours = 0
+    return SteroidRun(tuple(used), hours if exact else None, (case.today - start.date()).days)
+
+
+def _for_toxicity(case: Case, run: SteroidRun) -> bool:
+    """Given for CRS, ICANS or IEC-HS: said by the order, or the toxicity is open and no other reason said."""
+    if any(not TOXICITIES.isdisjoint(r.reasons) for r in run.records):
+        return True
+    if any(r.reasons for r in run.records):
+        return False
+    if any(c.state is ConditionState.ACTIVE for c in case.chart.conditions.of(*TOXICITIES)):
+        return True
+    window = timedelta(days=case.p(RULE).int("toxicity_days"))
+    for score in ("crs_grade", "icans_grade", "iec_hs_grade"):
+        newest = case.chart.series(score).latest(case.now, window)
+        if newest is not None and (recorded_grade(newest) or 0) >= 1:
+            return True
+    return False
+
+
+def _high_dose(case: Case, run: SteroidRun) -> bool:
+    limit = case.p(RULE)["high_dose_dexamethasone_mg"]
+    for record in run.records:
+        one = steroids.dose_equivalent(record)
+        dexamethasone = None if one is None else steroids.from_prednisone("dexamethasone", one)
+        if dexamethasone is not None and dexamethasone >= limit and steroids.active_on(record, case.today):
+            return True
+    return False
+
+
+def need(case: Case) -> Need:
+    """The strongest row of Table 15 that the chart meets, with every criterion that is there."""
+    p = case.p(RULE)
+    strengths: list[Strength] = []
+    criteria: list[Bullet] = []
+    words: list[str] = []
+    shown: list[Evidence] = []
+    values: dict[str, Scalar] = {}
+
+    def add(strength: Strength, word: str, bullet: Bullet, *facts: Evidence) -> None:
+        strengths.append(strength)
+        words.append(word)
+        criteria.append(bullet)
+        shown.extend(facts)
+
+    start = case.chart.course.day0
+    for graft in transplants(case, "allo_hct"):
+        moment = getattr(graft, "start", None) or getattr(graft, "onset", None)
+        if start is None or moment is None or moment.date <= start:
+            add(
+                Strength.RECOMMENDED,
+                "allo-hct",
+                Bullet(msg("criterion.allo")),
+                evidence.of_fact(graft, "allo_hct"),
+            )
+            break
+    for condition in case.chart.conditions.of(*MOULD):
+        if condition.state in (ConditionState.ACTIVE, ConditionState.HISTORY):
+            concept = next(c for c in MOULD if c in condition.concepts)
+            add(
+                Strength.RECOMMENDED,
+                "mould-disease",
+                Bullet(msg("criterion.mould", disease=Name(concept))),
+                evidence.of_fact(condition, concept),
+            )
+            break
+    run = steroid_run(case)
+    if run is not None:
+        facts = tuple(evidence.of_drug(r) for r in run.records)
+        hours = p["steroid_hours"]
+        long_run = run.hours > hours if run.hours is not None else run.days * 24 > hours + 24
+        if run.hours is not None:
+            values["steroid_hours"] = int(run.hours)
+        if _for_toxicity(case, run):
+            add(
+                Strength.STRONG,
+                "steroid-for-toxicity",
+                Bullet(msg("criterion.toxicity", drugs=drug_names(run.records))),
+                *facts,
+            )
+        if _high_dose(case, run):
+            bullet = Bullet(msg("criterion.high-dose", limit=Amount(p["high_dose_dexamethasone_mg"], "mg")))
+            add(Strength.RECOMMENDED, "steroid-high-dose", bullet, *facts)
+        if long_run:
+            add(Strength.RECOMMENDED, "steroid-long", Bullet(msg("criterion.long", hours=int(hours))), *facts)
+    count = current_anc(case, p.int("anc_age_days"))
+    score = hematotox(case)
+    missing: list[Missing] = []
+    if count is not None and count.per_ul.below(p["anc_per_ul"]) is True:
+        run_days = days_below(case, p["anc_per_ul"], count)
+        values |= {"anc_per_ul": count.per_ul.value, "neutropenia_days": run_days}
+        high = score is not None and score.value >= p["hematotox_score"]
+        if score is None:
+            missing.append(Missing("car_hematotox"))
+        elif high:
+            values["car_hematotox"] = score.value
+            shown.append(score.evidence)
+        if high or run_days >= p["prolonged_days"]:
+            bullet = Bullet(msg("criterion.neutropenia", anc=evidence.shown(count.per_ul), days=run_days))
+            add(Strength.CONSIDER, "neutropenia", bullet, count.evidence)
+    order = list(Strength)
+    strength = min(strengths, key=order.index, default=Strength.NONE)
+    return Need(strength, tuple(criteria), tuple(words), tuple(dict.fromkeys(shown)), tuple(missing), values)
+
+
+@rule(RULE)
+def antifungal_prophylaxis(case: Case) -> Iterator[Finding]:
+    """State of the prophylaxis; on order-sign the drafts of antifungal drugs."""
+    if not begun(case):
+        return
+    found = need(case)
+    if case.ordering:
+        yield from _orders(case, found)
+        return
+    finding = _state(case, found)
+    if finding is not None:
+        yield finding
+
+
+def _state(case: Case, found: Need) -> Finding | None:
+    p = case.p(RULE)
+    use = drug_use(case, *ANTIFUNGALS)
+    start = case.chart.course.day0
+    end = None if start is None else add_months(start, p.int("longest_months"))
+    within = end is None or case.today < end
+    standing = [w for w in found.words if w not in ("allo-hct", "mould-disease")]
+    active = use.use is Use.ACTIVE and any(not for_treatment(record) for record in use.active)
+    if use.use is Use.ACTIVE and not active:
+        return None  # treatment covers
+    if not active and not standing and not (within and found.words):
+        return None
+    indicator = Indicator.INFO
+    if active and not standing and not within:
+        outcome, row, summary = Outcome.MAY_STOP, "may-stop", msg("summary.may-stop")
+    elif active:
+        outcome, row, summary = Outcome.CONTINUE, "active", msg("summary.active")
+    elif found.strength is Strength.CONSIDER:
+        outcome, row, summary = Outcome.CONSIDER, "consider", msg("summary.consider")
+    else:
+        outcome, indicator = Outcome.START, Indicator.WARNING
+        row, summary = found.strength.value, msg(f"summary.{found.strength.value}")
+    wanted = outcome in (Outcome.START, Outcome.CONSIDER)
+    notes: tuple[Block, ...] = (
+        *found.criteria,
+        Paragraph(msg("detail.regimen", **_doses(case))),
+        *((Bullet(msg("detail.azole-allergy")),) if wanted and _azole_allergy(case) else ()),
+        *((Bullet(msg("detail.child")),) if wanted and not adult(case) else ()),
+        *(_interactions(case) if wanted else ()),
+    )
+    return Finding(
+        rule=RULE,
+        outcome=outcome,
+        indicator=indicator,
+        summary=summary,
+        detail=notes,
+        values={"row": row, "criteria": list(found.words), **found.values},
+        evidence=(*start_evidence(case), *found.evidence, *(use.evidence if active else ())),
+        missing=found.missing,
+        suggestions=_drugs(case, recommended=outcome is Outcome.START) if wanted else (),
+    )
+
+
+def _doses(case: Case) -> dict[str, Amount]:
+    p = case.p(RULE)
+    return {
+        "posaconazole": Amount(p["posaconazole_mg"], "mg"),
+        "micafungin": Amount(p["micafungin_mg"], "mg"),
+    }
+
+
+def _azole_allergy(case: Case) -> bool:
+    return bool(case.chart.allergy_to("class_azole_antifungals", *AZOLES))
+
+
+def _partners(case: Case) -> tuple[DrugRecord, ...]:
+    """Drugs in use that azoles interact with."""
+    partners = [str(row["drug"]) for row in case.p(RULE).table("azole_interactions")]
+    found = [d for d in case.chart.active_drugs(*partners) if steroids.active_on(d, case.today)]
+    return (*found, *case.chart.drafts.drugs.of(*partners))
+
+
+def _interactions(case: Case) -> tuple[Bullet, ...]:
+    partners = _partners(case)
+    return (Bullet(msg("detail.interaction", drugs=drug_names(partners))),) if partners else ()
+
+
+def _drugs(case: Case, recommended: bool) -> tuple[Suggestion, ...]:
+    p = case.p(RULE)
+    choices = [("micafungin", "micafungin_mg", Route.INTRAVENOUS)]
+    if not _azole_allergy(case) and not _partners(case):
+        choices.insert(0, ("posaconazole", "posaconazole_mg", Route.ORAL))
+    grown = adult(case)
+    result = []
+    for place, (drug, name, route) in enumerate(choices):
+        proposal = DrugProposal(
+            drug,
+            route,
+            Amount(p[name], "mg") if grown else None,
+            repeat=Repeat(every_hours=24),
+            start=case.today,
+            purpose="purpose_prophylaxis",
+            note=None if grown else msg("suggest.label-dose"),
+        )
+        label = msg("suggest.drug", drug=Name(drug))
+        result.append(Suggestion(drug, label, (Create(proposal),), recommended=recommended and place == 0))
+    return tuple(result)
+
+
+def _orders(case: Case, found: Need) -> Iterator[Finding]:
+    for draft in case.judged_drugs(*ANTIFUNGALS):
+        if draft.route is not None and not steroids.systemic(draft.route):
+            continue
+        partners = _partners(case) if draft.is_any(frozenset(AZOLES)) else ()
+        prevention = not for_treatment(draft)
+        outcome: Outcome = Outcome.PASS
+        indicator: Indicator | None = None
+        row, summary = "pass", msg("summary.order-pass")
+        if partners:
+            outcome, indicator, row = Outcome.CAUTION, Indicator.WARNING, "interaction"
+            summary = msg(
+                "summary.order-interaction",
+                drug=drug_names((draft,)),
+                partners=Items(drug_names(partners).items),
+            )
+        elif prevention and found.strength is Strength.NONE:
+            outcome, indicator, row = Outcome.REVIEW, Indicator.INFO, "not-advised"
+            summary = msg("summary.order-not-advised")
+        yield Finding(
+            rule=RULE,
+            outcome=outcome,
+            indicator=indicator,
+            summary=summary,
+            subject=draft.reference,
+            resource=draft.reference,
+            detail=(*found.criteria, Paragraph(msg("detail.regimen", **_doses(case)))),
+            values={"row": row, "criteria": list(found.words), **found.values},
+            evidence=(*start_evidence(case), evidence.of_drug(draft), *found.evidence),
+            missing=found.missing,
+        )
