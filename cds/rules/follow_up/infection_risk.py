@@ -1,0 +1,252 @@
+"""Risk factors for infection that are on the chart (section 3.2.1): a list, no score, never an alert alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cards.finding import (
+    Bullet,
+    Evidence,
+    Finding,
+    Indicator,
+    Items,
+    Message,
+    Missing,
+    Outcome,
+    Paragraph,
+    Shown,
+    msg,
+)
+from cds.engine.case import Case
+from cds.engine.rule import rule
+from cds.rules import evidence
+from cds.rules.after_cart import coded_episodes, doses_since, recorded_grades, therapy_start
+from cds.rules.follow_up.b_cell_recovery import b_cells
+from cds.rules.follow_up.neutropenia import current_anc
+from cds.rules.steroids import systemic_steroids
+from cds.rules.vaccination.eligibility import drug_names, transplants
+from fhir_mapping.chart import EventState
+
+RULE = "follow-up.infection-risk"
+TRANSPLANTS = ("allo_hct", "auto_hct", "hct_unspecified", "hx_stem_cell_transplant")
+_TOXICITIES = frozenset({"crs", "icans"})
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """One item of the list. `present` None: the chart does not tell."""
+
+    word: str
+    present: bool | None
+    text: Message
+    evidence: tuple[Evidence, ...] = ()
+    missing: tuple[Missing, ...] = ()
+
+
+def _factor(
+    word: str,
+    present: bool | None,
+    facts: tuple[Evidence, ...] = (),
+    lacks: tuple[str, ...] = (),
+    **values: Shown,
+) -> Factor:
+    missing = tuple(Missing(concept) for concept in lacks) if present is None else ()
+    return Factor(word, present, msg(f"factor.{word}", **values), facts, missing)
+
+
+def _lines(case: Case) -> Factor:
+    newest = case.chart.latest("prior_lines_of_therapy")
+    number = None if newest is None else newest.value.number
+    if newest is not None and number is None and newest.value.quantity is not None:
+        number = int(newest.value.quantity.value)
+    limit = case.p(RULE).int("prior_lines")
+    if newest is None or number is None:
+        return _factor("lines", None, lacks=("prior_lines_of_therapy",), limit=limit)
+    return _factor("lines", number > limit, (evidence.of_observation(newest),), limit=limit)
+
+
+def _transplant(case: Case) -> Factor:
+    start = case.chart.course.day0
+    found = []
+    for graft in transplants(case, *TRANSPLANTS):
+        moment = getattr(graft, "start", None) or getattr(graft, "onset", None)
+        if moment is None or start is None or moment.date <= start:
+            concept = next(c for c in TRANSPLANTS if c in graft.concepts)
+            found.append(evidence.of_fact(graft, concept))
+    return _factor("transplant", bool(found), tuple(found))
+
+
+def _bridging(case: Case) -> Factor:
+    """Treatment that says it is bridging, before lymphodepletion or infusion."""
+    wanted = ("purpose_bridging", "purpose_sequential_bridging")
+    start = case.chart.course.day0
+    found = [
+        evidence.of_drug(d)
+        for d in case.chart.drugs.all
+        if not d.purposes.isdisjoint(wanted)
+        and (d.given or d.state.value in ("completed", "active"))
+        and d.timing.first is not None
+        and (start is None or d.timing.first.first_date < start)
+    ]
+    found += [
+        evidence.of_fact(p, "purpose_bridging")
+        for p in case.chart.procedures.all
+        if not p.purposes.isdisjoint(wanted) and p.state in (EventState.DONE, EventState.RUNNING)
+    ]
+    return _factor("bridging", bool(found), tuple(found))
+
+
+def _worst(case: Case, score: str, concept: str) -> tuple[int | None, tuple[Evidence, ...]]:
+    since = therapy_start(case)
+    if since is None:
+        return None, ()
+    graded = [
+        (r.grade or 0, Evidence(r.reference, score, r.grade, "", r.when))
+        for r in recorded_grades(case, score, since)
+    ]
+    for episode in coded_episodes(case, concept, since):
+        grade = 0 if episode.grade is None else episode.grade.value
+        graded.append((grade, Evidence(episode.reference, concept, grade or None, "", episode.onset)))
+    if not graded:
+        return None, ()
+    worst = max(graded, key=lambda item: item[0])
+    return worst[0], (worst[1],)
+
+
+def _toxicity(case: Case) -> Factor:
+    p = case.p(RULE)
+    crs, crs_facts = _worst(case, "crs_grade", "crs")
+    icans, icans_facts = _worst(case, "icans_grade", "icans")
+    facts = (*crs_facts, *icans_facts)
+    if (crs or 0) >= p["crs_grade"] or (icans or 0) >= p["icans_grade"]:
+        return _factor("toxicity", True, facts, crs=crs or 0, icans=icans or 0)
+    lacks = (*(("crs_grade",) if crs is None else ()), *(("icans_grade",) if icans is None else ()))
+    return _factor("toxicity", None if lacks else False, facts, lacks, crs=crs or 0, icans=icans or 0)
+
+
+def _treatment(case: Case) -> Factor:
+    """Tocilizumab since the infusion, or a steroid given for CRS or ICANS."""
+    since = therapy_start(case)
+    if since is None:
+        return _factor("treatment", False, drugs=Items(()))
+    used = list(doses_since(case, since, "tocilizumab"))
+    for record in systemic_steroids(case):
+        first = record.timing.first
+        taken = record.given or record.in_force
+        if (
+            taken
+            and first is not None
+            and first.latest >= since
+            and not record.reasons.isdisjoint(_TOXICITIES)
+        ):
+            used.append(record)
+    facts = tuple(evidence.of_drug(record) for record in used)
+    return _factor("treatment", bool(used), facts, drugs=drug_names(used))
+
+
+def _neutrophils(case: Case) -> Factor:
+    p = case.p(RULE)
+    count = current_anc(case, p.int("anc_age_days"))
+    if count is None:
+        return _factor("neutropenia", None, lacks=("anc",), anc="")
+    low = count.per_ul.at_most(p["anc_per_ul"])
+    return _factor("neutropenia", low, (count.evidence,), ("anc",), anc=evidence.shown(count.per_ul))
+
+
+def _cd4(case: Case) -> Factor:
+    """Low CD4 later than the given number of days after infusion."""
+    p = case.p(RULE)
+    newest = case.chart.series("cd4_abs").latest(case.now, None, lambda o: o.value.quantity is not None)
+    start = case.chart.course.day0
+    if newest is None or newest.value.quantity is None or start is None:
+        return _factor("cd4", None, lacks=("cd4_abs",), cd4="", days=p.int("prolonged_days"))
+    late = (newest.when.date - start).days > p.int("prolonged_days")
+    low = newest.value.quantity.at_most(p["cd4_per_ul"])
+    present = False if not late else low
+    return _factor(
+        "cd4",
+        present,
+        (evidence.of_observation(newest),),
+        ("cd4_abs",),
+        cd4=evidence.shown(newest.value.quantity),
+        days=p.int("prolonged_days"),
+    )
+
+
+def _humoral(case: Case) -> Factor:
+    """Lasting B-cell aplasia together with low IgG."""
+    p = case.p(RULE)
+    start = case.chart.course.day0
+    cells = b_cells(case)
+    igg = case.chart.series("igg").latest(case.now, None, lambda o: o.value.quantity is not None)
+    limit = evidence.Amount(p["igg_mg_dl"], "mg/dL")
+    low = None if igg is None or igg.value.quantity is None else igg.value.quantity.at_most(limit.value)
+    facts = (
+        *(cells.samples[-1].evidence if cells.samples else ()),
+        *((evidence.of_observation(igg),) if igg is not None else ()),
+    )
+    late = (
+        bool(cells.samples)
+        and start is not None
+        and ((cells.samples[-1].day - start).days > p.int("prolonged_days"))
+    )
+    if low is False or (cells.samples and not cells.aplasia) or (cells.samples and not late):
+        return _factor("humoral", False, facts, limit=limit)
+    if low is True and cells.aplasia:
+        return _factor("humoral", True, facts, limit=limit)
+    lacks = (*(("igg",) if low is None else ()), *(("cd19_abs",) if not cells.samples else ()))
+    return _factor("humoral", None, facts, lacks, limit=limit)
+
+
+def factors(case: Case) -> tuple[Factor, ...]:
+    """Every item of the handbook's list but the cell dose, for which it gives no limit."""
+    return (
+        _lines(case),
+        _transplant(case),
+        _bridging(case),
+        _toxicity(case),
+        _treatment(case),
+        _neutrophils(case),
+        _cd4(case),
+        _humoral(case),
+    )
+
+
+@rule(RULE)
+def infection_risk(case: Case) -> Iterator[Finding]:
+    """The factors present; silent where none is."""
+    if case.chart.course.day0 is None or case.chart.patient.deceased:
+        return
+    found = factors(case)
+    present = [f for f in found if f.present is True]
+    if not present:
+        return
+    unknown = [f for f in found if f.present is None]
+    yield Finding(
+        rule=RULE,
+        outcome=Outcome.INFO,
+        indicator=Indicator.INFO,
+        summary=msg("summary.factors", count=len(present), all=len(found)),
+        detail=(
+            *(Bullet(f.text) for f in present),
+            *(
+                (
+                    Paragraph(
+                        msg("detail.unknown", items=Items(tuple(msg(f"name.{f.word}") for f in unknown)))
+                    ),
+                )
+                if unknown
+                else ()
+            ),
+            Paragraph(msg("detail.no-score")),
+        ),
+        values={
+            "row": "factors",
+            "count": len(present),
+            "factors": [f.word for f in present],
+            "not_known": [f.word for f in unknown],
+        },
+        evidence=tuple(dict.fromkeys(e for f in present for e in f.evidence)),
+        missing=tuple(dict.fromkeys(m for f in unknown for m in f.missing)),
+    )
