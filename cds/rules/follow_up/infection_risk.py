@@ -1,4 +1,4 @@
-"""Risk factors for infection that are on the chart (section 3.2.1): a list, no score, never an alert alone."""
+"""Risk factors for infection that are on the chart (section 3.2.1): a list without score or threshold."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cds.rules.follow_up.b_cell_recovery import b_cells
 from cds.rules.follow_up.neutropenia import current_anc
 from cds.rules.steroids import systemic_steroids
 from cds.rules.vaccination.eligibility import drug_names, transplants
-from fhir_mapping.chart import EventState
+from fhir_mapping.chart import Amount, EventState
 
 RULE = "follow-up.infection-risk"
 TRANSPLANTS = ("allo_hct", "auto_hct", "hct_unspecified", "hx_stem_cell_transplant")
@@ -180,7 +180,7 @@ def _humoral(case: Case) -> Factor:
     start = case.chart.course.day0
     cells = b_cells(case)
     igg = case.chart.series("igg").latest(case.now, None, lambda o: o.value.quantity is not None)
-    limit = evidence.Amount(p["igg_mg_dl"], "mg/dL")
+    limit = Amount(p["igg_mg_dl"], "mg/dL")
     low = None if igg is None or igg.value.quantity is None else igg.value.quantity.at_most(limit.value)
     facts = (
         *(cells.samples[-1].evidence if cells.samples else ()),
@@ -223,6 +223,7 @@ def infection_risk(case: Case) -> Iterator[Finding]:
     if not present:
         return
     unknown = [f for f in found if f.present is None]
+    open_items = Items(tuple(msg(f"name.{f.word}") for f in unknown))
     yield Finding(
         rule=RULE,
         outcome=Outcome.INFO,
@@ -230,15 +231,7 @@ def infection_risk(case: Case) -> Iterator[Finding]:
         summary=msg("summary.factors", count=len(present), all=len(found)),
         detail=(
             *(Bullet(f.text) for f in present),
-            *(
-                (
-                    Paragraph(
-                        msg("detail.unknown", items=Items(tuple(msg(f"name.{f.word}") for f in unknown)))
-                    ),
-                )
-                if unknown
-                else ()
-            ),
+            *((Paragraph(msg("detail.unknown", items=open_items)),) if unknown else ()),
             Paragraph(msg("detail.no-score")),
         ),
         values={
