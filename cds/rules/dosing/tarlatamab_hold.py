@@ -84,6 +84,10 @@ LIVER_TESTS = ("alt", "ast", "bilirubin_total")
 _OTHER_LABS = ("creatinine", "ggt", "alp")
 
 
+# the table's own order, for rows of equal weight
+_ORDER = tuple("K11 N1 N2 A1 P1 Y1 I1 I2 I3 I4 H1 H2 H3 H3b O1 O2 O3 C1 Z1".split())
+
+
 class Action(IntEnum):
     """What a row asks for, mildest first."""
 
@@ -144,7 +148,8 @@ def hold_state(case: Case) -> HoldState:
         rows += _other_labs(case)
         rows += _crs(case)
         rows += _neuro(case)
-    return HoldState(tuple(sorted(rows, key=lambda r: (-r.action, r.row))))
+    rows = [row for row in rows if row.row != "C1" or not _explained(case, rows)]
+    return HoldState(tuple(sorted(rows, key=lambda r: (-r.action, _ORDER.index(r.row)))))
 
 
 def _recorded(case: Case) -> Iterator[HoldRow]:
@@ -906,6 +911,19 @@ def _crs(case: Case) -> Iterator[HoldRow]:
             evidence=evidence,
             values={"crs_grade": grade},
         )
+
+
+def _explained(case: Case, rows: Iterable[HoldRow]) -> bool:
+    """Fever alone, unnamed by a clinician and late after the dose, in a neutropenic patient: neutropenia
+    explains it (the fever gate of the CRS table)."""
+    history, last = crs_history(case), last_exposure(case)
+    if history is None or last is None or history.state.signs or history.ever > 1:
+        return False
+    if history.state.recorded is not None or history.last_onset is None:
+        return False
+    late = timedelta(hours=float(case.p("grading.crs-tarlatamab")["strong_hours"]))
+    neutropenic = any(row.row in ("N1", "N2") and row.action >= Action.HOLD for row in rows)
+    return neutropenic and history.last_onset.earliest - start_of(last, case.now) > late
 
 
 def _neuro(case: Case) -> Iterator[HoldRow]:
