@@ -280,6 +280,9 @@ def _state(case: Case, at: datetime) -> CrsState:
         no_signs = bp.high == 0 and o2.high == 0
         if quiet and no_signs and newest is not None:
             return replace(base, gate=Gate.RESOLVED, low=0, high=0, masking=hidden)
+        blank = newest is None and not bp.measured and not bp.low and not o2.recorded
+        if blank and recorded is not None and recorded.grade is not None:
+            return _by_clinician(base)
         if hidden:
             gate = Gate.INFECTION if infections else Gate.FEVER_EARLIER
             return _graded(replace(base, gate=gate, masking=hidden))
