@@ -1,0 +1,5 @@
+"""The command `tcell-cds`."""
+
+from cds.cli.main import app
+
+__all__ = ["app"]

@@ -1,0 +1,104 @@
+"""`tcell-cds evaluate --scrub`: a copy of a request that says nothing about who the patient is.
+
+Kept: codes, numbers, units, statuses, the order of events. Changed: ids (renamed alike everywhere), dates
+(all moved by one span), free text (kept only where it is a term of the terminology or a plain result).
+Dropped: names, addresses, narrative, extensions, tokens, server addresses. A person still reads it before
+it is sent to anyone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Protocol
+
+from cds.cli.shift import shifted
+
+SCRUBBED = "scrubbed"
+HOOK_INSTANCE = "00000000-0000-4000-8000-000000000000"
+
+_DROPPED = frozenset(
+    "name telecom address photo contact communication generalPractitioner managingOrganization maritalStatus "
+    "extension modifierExtension meta implicitRules language fhirServer fhirAuthorization link fullUrl url "
+    "issued search request response data".split()
+)
+_KEPT = frozenset(
+    "resourceType code system status intent unit comparator periodUnit durationUnit gender type mode "
+    "relation hook clinicalStatus verificationStatus criticality severity priority category class "
+    "dayOfWeek when start end authoredOn".split()
+)
+_FREE_TEXT = frozenset({"text", "display", "valueString", "conclusion", "note", "comment", "lotNumber"})
+_DATED = re.compile(r"\d{4}(-\d{2}(-\d{2}(T.*)?)?)?")
+_RESULT = re.compile(r"\s*[<>=≤≥]{0,2}\s*\d+([.,:]\d+)?\s*[A-Za-zµμ%/*0-9^\[\]{}_.]{0,20}\s*")
+
+
+class Names(Protocol):
+    """What the scrubber asks of the terminology."""
+
+    def by_name(self, text: str) -> tuple[str, ...]: ...
+    def result(self, system: str | None, code: str | None, text: str | None) -> object: ...
+
+
+@dataclass
+class Scrubber:
+    """Renames alike within one request. `span` moves every date."""
+
+    terminology: Names
+    span: timedelta
+    _ids: dict[str, str] = field(default_factory=dict)
+
+    def request(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The de-identified hook request. Prefetch bundles keep their `next` link, without its address."""
+        scrubbed: dict[str, Any] = self._value(body, "")
+        scrubbed["hookInstance"] = HOOK_INSTANCE
+        return scrubbed
+
+    def _renamed(self, name: str, prefix: str) -> str:
+        if name not in self._ids:
+            self._ids[name] = f"{prefix}-{len(self._ids) + 1}"
+        return self._ids[name]
+
+    def _reference(self, text: str) -> str:
+        kind, slash, identity = text.partition("/_history/")[0].rpartition("/")
+        kind = kind.rpartition("/")[2]
+        if not slash:
+            return f"#{self._renamed(text[1:], 'x')}" if text.startswith("#") else self._renamed(text, "x")
+        return f"{kind}/{self._renamed(identity, 'x')}"
+
+    def _text(self, text: str) -> str:
+        if _RESULT.fullmatch(text) or self.terminology.by_name(text):
+            return text
+        return text if self.terminology.result(None, None, text) is not None else SCRUBBED
+
+    def _string(self, text: str, key: str) -> str:
+        if key == "reference" or key == "userId" or key == "selections":
+            return self._reference(text)
+        if key in ("id", "patientId", "encounterId", "value"):
+            return self._renamed(text.rpartition("/")[2], "x")
+        if _DATED.fullmatch(text):
+            return str(shifted(text, self.span, ""))
+        if key in _KEPT:
+            return text
+        return self._text(text) if key in _FREE_TEXT else SCRUBBED
+
+    def _value(self, value: Any, key: str) -> Any:
+        if isinstance(value, Mapping):
+            kept = {
+                name: item for name, item in value.items() if name not in _DROPPED and not _narrative(item)
+            }
+            copy = {name: self._value(item, name) for name, item in kept.items()}
+            if any(
+                isinstance(link, Mapping) and link.get("relation") == "next"
+                for link in value.get("link") or ()
+            ):
+                copy["link"] = [{"relation": "next", "url": "https://scrubbed.example/next"}]
+            return copy
+        if isinstance(value, list):
+            return [self._value(item, key) for item in value]
+        return self._string(value, key) if isinstance(value, str) else value
+
+
+def _narrative(value: object) -> bool:
+    return isinstance(value, Mapping) and "div" in value

@@ -1,0 +1,94 @@
+"""`tcell-cds serve`: the service, and with `--demo` a FHIR server with the demo patients beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from rich.text import Text
+
+from cds.app import create_app
+from cds.cli.console import err, fail, out
+from cds.cli.fixtures import load_story, story_names
+from cds.cli.servers import NotStartedError, running
+from cds.cli.shift import shifted
+from cds.sandbox import create_fhir_app
+from cds.settings import AuthMode, Settings, SettingsError, check_startup, is_loopback, load
+
+
+def application() -> FastAPI:
+    """The service as the environment configures it; what uvicorn's workers call."""
+    return create_app(load())
+
+
+def demo_clock() -> datetime:
+    """The instant at which the demo stories happen."""
+    clocks = [clock for name in story_names() if (clock := load_story(name).clock) is not None]
+    return min(clocks) if clocks else fail("the demo requests are not installed")
+
+
+def demo_settings(clock: datetime) -> Settings:
+    """The configured settings for a demo: frozen clock, open, FHIR on this machine only."""
+    frozen = {"auth_mode": AuthMode.OFF, "fhir_allowed_hosts": None}
+    settings = load().model_copy(update=frozen)
+    return settings if settings.clock is not None else settings.model_copy(update={"clock": clock})
+
+
+def demo_bundles(clock: datetime) -> list[Any]:
+    """The demo charts, moved so that every story happens at the clock."""
+    bundles = []
+    for name in story_names():
+        story = load_story(name)
+        moved = story.clock is not None and story.clock != clock
+        bundles.append(shifted(story.bundle, clock - story.clock) if moved and story.clock else story.bundle)
+    return bundles
+
+
+def serve(host: str, port: int, workers: int) -> None:
+    """Serve until interrupted. Ends the command where the settings are not safe for the host."""
+    settings = load()
+    check_startup(settings, host)
+    create_app(settings)  # a broken set-up is told here, in one line, not by every worker
+    uvicorn.run(
+        "cds.cli.serve:application",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        access_log=False,  # paths hold no PHI, but a query string might
+        server_header=False,
+        proxy_headers=False,
+    )
+
+
+def serve_demo(host: str, port: int) -> None:
+    """Serve service and FHIR server from this process until interrupted; loopback only."""
+    if not is_loopback(host):
+        raise SettingsError(f"--demo is open to anyone and listens on this machine only, not on {host}")
+    try:
+        asyncio.run(_demo(host, port))
+    except NotStartedError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        err.print("stopped", style="dim")
+
+
+async def _demo(host: str, port: int) -> None:
+    clock = demo_clock()
+    settings = demo_settings(clock)
+    fhir_port = port + 1 if port else 0
+    async with (
+        running(create_fhir_app(demo_bundles(settings.now())), host, fhir_port) as fhir,
+        running(create_app(settings), host, port) as service,
+    ):
+        out.print(Text("demo", style="bold").append(" - synthetic patients, frozen clock, no security"))
+        out.print(Text(f"CDS service   {service}/cds-services"))
+        out.print(Text(f"FHIR server   {fhir}"))
+        out.print(Text(f"clock         {settings.now().isoformat(timespec='minutes')}"))
+        out.print(Text(f"patients      {', '.join(story_names())}"))
+        example = f"tcell-cds call all-patient-view --service {service} --fhir-server {fhir}"
+        out.print(Text(f"try           {example} --patient {story_names()[0]}"))
+        await asyncio.Event().wait()
