@@ -5,13 +5,14 @@ microlitre) or `G/L` (gauss per litre) would otherwise be converted silently int
 """
 
 from fhir_mapping.units.aliases import canonical
-from fhir_mapping.units.analytes import Analyte, UsualRange, analyte, default_unit, plausible, preferred
+from fhir_mapping.units.analytes import Analyte, Sex, UsualRange, analyte, default_unit, plausible, preferred
 from fhir_mapping.units.conversion import convert, mass_mg, same_dimension
 from fhir_mapping.units.text_value import ParsedValue, TextForm, parse_text_value
 
 __all__ = [
     "Analyte",
     "ParsedValue",
+    "Sex",
     "TextForm",
     "UsualRange",
     "analyte",

@@ -14,6 +14,7 @@ _SUPERSCRIPT = str.maketrans(
 )
 _SUPERSCRIPTS = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+")
 _SPACES = re.compile(r"\s+")
+_TIMES = re.compile(r"^X(?=10)")
 _LONGEST = 60
 _CACHE_LIMIT = 5_000
 _found: dict[tuple[str | None, str | None, str | None], str | None] = {}
@@ -23,7 +24,7 @@ def normalised(text: str) -> str:
     """The form in which spellings are listed: NFKC, one micro sign, `*` for powers, no spaces."""
     text = _SUPERSCRIPTS.sub(lambda run: "*" + run[0].translate(_SUPERSCRIPT), text)
     text = unicodedata.normalize("NFKC", text).replace("\u03bc", "u").replace("\u00d7", "x")
-    return _SPACES.sub("", text.replace("**", "*").replace("^", "*"))
+    return _TIMES.sub("x", _SPACES.sub("", text.replace("**", "*").replace("^", "*")))
 
 
 @cache

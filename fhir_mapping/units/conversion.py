@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 
 from fhir_mapping.units.aliases import canonical
+from fhir_mapping.units.analytes import preferred
 from fhir_mapping.units.tables import exact, rows
 
 _CONTEXT = Context(prec=34, traps=[])  # an absurd value gives an infinity, not an exception
@@ -76,10 +77,8 @@ def _by_analyte(concept: str, unit: str, to: str, home: str) -> tuple[Fraction, 
     return None
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _linear(concept: str | None, unit: str, to: str) -> Linear | None:
-    from fhir_mapping.units.analytes import preferred
-
     found = _by_dimension(unit, to)
     home = preferred(concept) if concept else None
     if found is None and concept is not None and home is not None:
