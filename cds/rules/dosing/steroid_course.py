@@ -150,7 +150,7 @@ def _tiers(case: Case, records: tuple[DrugRecord, ...]) -> list[tuple[DrugRecord
 
 @once_per_case
 def steroid_run(case: Case) -> SteroidRun | None:
-    """The course that runs now: its newest dose is at most a day old, or its order is in force."""
+    """The course that runs now: its newest dose is recent, or its order is in force."""
     judged = _tiers(case, steroid_records(case))
     if not judged:
         return None
