@@ -90,6 +90,7 @@ def create_app(
         warm(runtime.rulebook.rules)
         gc.collect()
         gc.freeze()  # rules and terminology live for ever: no use in scanning them again and again
+        gc.set_threshold(50_000, 20, 50)  # one request decodes to tens of thousands of short-lived objects
         yield
         await client.aclose()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,8 @@ from cds.describe import describe
 from cds.engine.case import Case, OrderContext
 from cds.engine.rule import ORDER_HOOKS
 from cds.engine.rulebook import Rulebook, Service, drafts_concern, load_rulebook
-from cds.engine.run import Run, run
+from cds.engine.run import Run, card_order, run
+from cds.gaps import gaps
 from cds.prefetch import (
     BISPECIFICS,
     CAR_T_PRODUCTS,
@@ -185,6 +186,9 @@ async def answer(
         facility=runtime.rulebook.facility,
     )
     ran = run(service, case, runtime.rulebook, deadline)
+    extra = tuple(gaps(request, fetched.states, in_scope(chart)))
+    if extra:
+        ran = replace(ran, findings=tuple(sorted((*ran.findings, *extra), key=card_order)))
     cards: list[dict[str, Any]] = []
     if settings.mode is Mode.ACTIVE:
         cards = render(ran.findings, _context(runtime, request, case, accept_language))

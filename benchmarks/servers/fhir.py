@@ -8,4 +8,4 @@ from cds.sandbox import create_fhir_app
 
 if __name__ == "__main__":
     port, latency_ms = int(sys.argv[1]), float(sys.argv[2])
-    uvicorn.run(create_fhir_app(latency_ms=latency_ms), port=port, access_log=False, log_level="error")
+    uvicorn.run(create_fhir_app(latency=latency_ms / 1000), port=port, access_log=False, log_level="error")

@@ -74,7 +74,7 @@ def run(service: Service, case: Case, rulebook: Rulebook, deadline: float | None
             findings = _joined(findings, rider, results[rider.id])
         cards += findings
     shown = [_at_least(f, rulebook) for f in _with_not_checked(cards, case)]
-    return Run(tuple(sorted(shown, key=_card_order)), tuple(traces))
+    return Run(tuple(sorted(shown, key=card_order)), tuple(traces))
 
 
 def _evaluate(rule: Rule, case: Case) -> Trace:
@@ -251,7 +251,7 @@ def _at_least(finding: Finding, rulebook: Rulebook) -> Finding:
     return replace(finding, indicator=minimum)
 
 
-def _card_order(finding: Finding) -> tuple[int, int, str, str]:
+def card_order(finding: Finding) -> tuple[int, int, str, str]:
     rank = finding.indicator.rank if finding.indicator is not None else -1
     until = finding.until or date.min
     return (-rank, -until.toordinal(), finding.rule, finding.subject)

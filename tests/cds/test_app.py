@@ -730,3 +730,56 @@ async def test_a_client_has_its_own_budget(make_app: Make) -> None:
         assert (await client.post(f"/cds-services/{GRADING}", json=request)).status_code == 412
     async with client_of(make_app(authenticate=known, **options)) as client:
         assert (await client.post(f"/cds-services/{GRADING}", json=request)).status_code == 200
+
+
+# --- what could not be read is said
+
+
+def forbidden(code: str = "forbidden") -> dict[str, Any]:
+    return {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": code}]}
+
+
+async def test_40_silence_is_explained_where_the_therapy_may_be_hidden(
+    cds_client: httpx.AsyncClient, cds_app: FastAPI
+) -> None:
+    prefetch = filled(cds_app, GRADING, [PATIENT, FEVER]) | {"administrations": forbidden()}
+    (card,) = await post_hook(cds_client, GRADING, hook_request("patient-view", prefetch=prefetch))
+    finding = card["extension"]["org.tcell-cds.finding"]
+    assert (card["indicator"], finding["outcome"]) == ("info", "not-checked")
+    assert "drug administrations" in card["summary"]
+    assert finding["losses"] == [{"resource": "MedicationAdministration", "reason": "not-fetched"}]
+    seen = filled(cds_app, GRADING) | {"procedures": forbidden()}
+    cards = await post_hook(cds_client, GRADING, hook_request("patient-view", prefetch=seen))
+    assert "could not be read" not in " ".join(card["summary"] for card in cards)
+
+
+async def test_draft_entries_that_are_no_resource_are_named(
+    cds_client: httpx.AsyncClient, cds_app: FastAPI
+) -> None:
+    orders = {"resourceType": "Bundle", "entry": [{"resource": TARLATAMAB}, {"resource": 5}, None]}
+    prefetch = filled(cds_app, STEP_UP, [PATIENT])
+    request = hook_request("order-sign", prefetch=prefetch, context={"draftOrders": orders})
+    summaries = [card["summary"] for card in await post_hook(cds_client, STEP_UP, request)]
+    assert "2 draft entries could not be read and were not checked" in summaries
+    assert len(summaries) > 1
+    none_of_ours = hook_request("order-sign", prefetch=prefetch, context={"draftOrders": [None]})
+    assert await post_hook(cds_client, STEP_UP, none_of_ours) == []
+
+
+async def test_50_a_full_request_of_a_busy_chart_is_answered_in_half_a_second(
+    cds_client: httpx.AsyncClient, cds_app: FastAPI
+) -> None:
+    prefetch = filled(cds_app, "all-patient-view")
+    labs = [
+        observation(f"o{number}", "718-7", 9.1, "g/dL", f"2025-04-{number % 15 + 1:02d}T08:00:00+08:00")
+        for number in range(500)
+    ]
+    prefetch["labs"] = bundle(*labs)
+    request = hook_request("patient-view", prefetch=prefetch)
+    loop = asyncio.get_running_loop()
+    await post_hook(cds_client, "all-patient-view", request)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(cds_app), base_url="http://cds.test") as plain:
+        started = loop.time()
+        response = await plain.post("/cds-services/all-patient-view", json=request)
+        assert loop.time() - started < 0.5
+    assert "grading.crs" in rules_of(response.json()["cards"])
