@@ -29,6 +29,7 @@ from cards.finding import (
 from cds.engine.case import Case, once_per_case
 from cds.engine.parameters import Parameters
 from cds.engine.rule import Hook, rule
+from cds.rules.drug_classes import drug_classes
 from cds.rules.washout.intervals import Interval, Line, badness, judge, worst_line
 from cds.rules.washout.leukapheresis import OVERRIDES, applies, intervals, planned_collection
 from cds.rules.washout.uses import Use, draft_uses, uses
@@ -133,13 +134,23 @@ def _lines(case: Case, day: date | None) -> tuple[Line, ...]:
     return tuple(sorted((line for line in found if line is not None), key=badness))
 
 
+@once_per_case
+def _with_interval(case: Case) -> frozenset[str]:
+    """Drugs that the handbook's rows cover, whatever the route or dose."""
+    rows = intervals(case)
+    classes = frozenset[str]().union(*(row.classes for row in rows))
+    return drug_classes().drugs(*classes).union(*(row.drugs for row in rows))
+
+
 def not_assessed(case: Case, day: date | None) -> tuple[str, ...]:
     """Cytotoxic and immunosuppressive drugs on the chart that neither list knows, by concept."""
     groups = {row["class"] for row in case.p(RULE).table("not_assessed")}
     result: list[str] = []
     for use in uses(case, day):
-        known = use.drug in half_lives(case) or worst_line(use, intervals(case), day) is not None
-        if not use.drug or known or not _systemic(use.route):
+        if not use.drug or not _systemic(use.route) or use.drug in half_lives(case):
+            continue
+        # a member of a regimen is judged as the regimen
+        if use.drug in _with_interval(case):
             continue
         if any(not record.concepts.isdisjoint(groups) for record in use.records):
             result.append(use.drug)

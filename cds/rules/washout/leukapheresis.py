@@ -278,9 +278,10 @@ def _line_finding(
         "earliest": line.earliest if line.earliest is not None else msg("cell.none"),
     }
     key = _summary_key(line)
+    criterion = "detail.criterion" if line.earliest is not None else "detail.criterion-open"
     detail: list[Block] = [
         Paragraph(msg("detail.found", last=last_dose(line), **shown)),
-        Bullet(msg("detail.criterion", row=line.interval.row, **shown)),
+        Bullet(msg(criterion, row=line.interval.row, **shown)),
     ]
     values: Values = dict(line_values(line))
     if target.day is not None:
@@ -338,21 +339,20 @@ def _draft_findings(case: Case, draft: DrugRecord) -> Iterator[Finding]:
     line = lines[0]
     if day is not None:
         finding = _line_finding(case, line, draft.reference, Target(draft.reference, day))
-        if line.outcome is Outcome.NOT_MET and not line.end.ongoing:
-            finding = replace(finding, summary=_delay_summary(line))
+        if line.outcome is Outcome.NOT_MET:
+            finding = replace(finding, summary=_delay_summary(line, day))
         yield finding
         return
     yield _without_date(case, line, draft)
 
 
-def _delay_summary(line: Line) -> Message:
-    shown = {
-        "drug": shown_name(line.use),
-        "gap": Days(line.gap or 0),
-        "needed": line.interval.needed(),
-        "earliest": line.earliest if line.earliest is not None else msg("cell.none"),
-    }
-    return msg("summary.delays", **shown)
+def _delay_summary(line: Line, day: date) -> Message:
+    """What signing the draft would do to the planned collection."""
+    drug, needed = shown_name(line.use), line.interval.needed()
+    if line.earliest is None:
+        stop_by = day - timedelta(days=line.needed or 0)
+        return msg("summary.draft-without-end", drug=drug, needed=needed, day=day, stop_by=stop_by)
+    return msg("summary.delays", drug=drug, needed=needed, gap=Days(line.gap or 0), earliest=line.earliest)
 
 
 def _without_date(case: Case, line: Line, draft: DrugRecord) -> Finding:
