@@ -86,14 +86,13 @@ class Terminology:
                     found[parent] = None
                     queue.append(parent)
         plain = [c for c in found if self._concepts[c].kind != "drug_class"]
-        wide = dict.fromkeys([*(c for c in found if c not in plain), *classes])
-        for concept in found:
-            wide |= dict.fromkeys(sorted(self.classes(concept), key=self._width, reverse=True))
-        return tuple(dict.fromkeys([*plain, *wide]))
+        wide = {c for c in found if c not in plain}.union(classes, *(self.classes(c) for c in found))
+        return (*plain, *sorted(wide, key=self._width))
 
     def _width(self, class_id: str) -> tuple[int, str]:
+        """Sorts the narrowest class (longest ATC prefix) first."""
         codes = self._content.codes.get(class_id, ())
-        return max((len(code.code) for code in codes), default=0), class_id
+        return -max((len(code.code) for code in codes), default=0), class_id
 
     # ---- names
 
