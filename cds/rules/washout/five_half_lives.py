@@ -30,11 +30,12 @@ from cds.engine.case import Case, once_per_case
 from cds.engine.parameters import Parameters
 from cds.engine.rule import Hook, rule
 from cds.rules.drug_classes import drug_classes
+from cds.rules.washout.concerns import drafts_hold, drugs_of_rows
 from cds.rules.washout.intervals import Interval, Line, badness, judge, worst_line
 from cds.rules.washout.leukapheresis import OVERRIDES, applies, intervals, planned_collection
 from cds.rules.washout.uses import Use, draft_uses, uses
 from cds.rules.washout.wording import Values, last_dose, latest_day, line_values, notes, shown_name, table
-from fhir_mapping.chart import Flag, Route
+from fhir_mapping.chart import Drafts, Flag, Route
 
 RULE = "washout.five-half-lives"
 
@@ -204,7 +205,11 @@ def _page(case: Case) -> Iterator[Finding]:
     )
 
 
-@rule(RULE)
+def _concerns(drafts: Drafts, numbers: Parameters) -> bool:
+    return drafts_hold(drafts, drugs_of_rows(numbers.table("drugs")), frozenset({"leukapheresis"}))
+
+
+@rule(RULE, concerns=_concerns)
 def five_half_lives(case: Case) -> Iterator[Finding]:
     """The same three questions as the 24 rows, for listed drugs without a row."""
     if not applies(case):

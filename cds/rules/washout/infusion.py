@@ -25,12 +25,14 @@ from cards.finding import (
     msg,
 )
 from cds.engine.case import Case, once_per_case
+from cds.engine.parameters import Parameters
 from cds.engine.rule import rule
 from cds.rules.disease import Disease, disease
 from cds.rules.dosing.premedication import infusion_start, suggestions
 from cds.rules.drug_classes import Band, drug_classes
 from cds.rules.steroids import active_on
-from fhir_mapping.chart import ConditionState, DrugRecord, DrugSource, Moment, Result
+from cds.rules.washout.concerns import drafts_hold
+from fhir_mapping.chart import ConditionState, Drafts, DrugRecord, DrugSource, Moment, Result
 
 RULE = "washout.infusion"
 OVERRIDES = (Override.OTHER_CAUSE, Override.RISK_BENEFIT, Override.SPECIALIST_ADVICE, Override.OTHER)
@@ -368,7 +370,11 @@ def _page(case: Case) -> Iterator[Finding]:
     )
 
 
-@rule(RULE)
+def _concerns(drafts: Drafts, _: Parameters) -> bool:
+    return drafts_hold(drafts, drug_classes().drugs("DC4", "DC6", "DC11"), frozenset())
+
+
+@rule(RULE, concerns=_concerns)
 def infusion(case: Case) -> Iterator[Finding]:
     """Drafted drugs that weaken the cells, and on day 0 what is still active."""
     at = window(case)

@@ -122,11 +122,11 @@ def _days(interval: Interval) -> int | None:
 _WORST = (Outcome.NOT_MET, Outcome.UNKNOWN, Outcome.WAIVED, Outcome.MET_MINIMUM, Outcome.INFO)
 
 
-def badness(line: Line) -> tuple[int, int, str]:
-    """Sort key, worst first; among equals the later earliest day (the longer interval wins)."""
+def badness(line: Line) -> tuple[int, int, int, str]:
+    """Sort key, worst first; among equals the later earliest day, then the later full day."""
     rank = _WORST.index(line.outcome) if line.outcome in _WORST else len(_WORST)
-    days = (line.full or date.max).toordinal()
-    return (rank, -days, line.interval.row)
+    earliest, full = ((day or date.max).toordinal() for day in (line.earliest, line.full))
+    return (rank, -earliest, -full, line.interval.row)
 
 
 def worst_line(use: Use, intervals: Iterable[Interval], anchor: date | None) -> Line | None:

@@ -33,10 +33,12 @@ from cards.finding import (
     msg,
 )
 from cds.engine.case import Case, once_per_case
+from cds.engine.parameters import Parameters
 from cds.engine.rule import Hook, rule
 from cds.rules.body_size import evidence_of
 from cds.rules.drug_classes import drug_classes
 from cds.rules.readiness.phase import candidate, collected
+from cds.rules.washout.concerns import drafts_hold, drugs_of_rows
 from cds.rules.washout.intervals import Interval, Line, badness, order_indicator, read_intervals, worst_line
 from cds.rules.washout.uses import Use, draft_uses, uses
 from cds.rules.washout.wording import (
@@ -52,6 +54,7 @@ from cds.rules.washout.wording import (
 from fhir_mapping.chart import (
     Anchor,
     ConditionState,
+    Drafts,
     DrugRecord,
     Flag,
     LossReason,
@@ -533,7 +536,13 @@ def _page(case: Case) -> Iterator[Finding]:
     )
 
 
-@rule(RULE)
+def _concerns(drafts: Drafts, numbers: Parameters) -> bool:
+    steroids = frozenset({"budesonide"})
+    drugs = drugs_of_rows(numbers.table("intervals")) | steroids
+    return drafts_hold(drafts, drugs, frozenset({"leukapheresis"}))
+
+
+@rule(RULE, concerns=_concerns)
 def leukapheresis(case: Case) -> Iterator[Finding]:
     """Drafts that delay a collection, collections that come too early, the table of the patient's page."""
     course = case.chart.course

@@ -26,9 +26,11 @@ from cards.finding import (
     msg,
 )
 from cds.engine.case import Case, once_per_case
+from cds.engine.parameters import Parameters
 from cds.engine.rule import Hook, rule
 from cds.rules.disease import Disease, disease, disease_evidence
 from cds.rules.readiness.phase import collected, collection_date, infused
+from cds.rules.washout.concerns import drafts_hold, drugs_of_rows
 from cds.rules.washout.intervals import Interval, Line, badness, order_indicator, read_intervals, worst_line
 from cds.rules.washout.uses import End, Kind, Use, draft_uses, procedure_end, uses
 from cds.rules.washout.wording import (
@@ -41,7 +43,7 @@ from cds.rules.washout.wording import (
     table,
     unique,
 )
-from fhir_mapping.chart import ConditionState, DrugRecord, EventState, Procedure, Route
+from fhir_mapping.chart import ConditionState, Drafts, DrugRecord, EventState, Procedure, Route
 
 RULE = "washout.lymphodepletion"
 OVERRIDES = (Override.DISEASE_PROGRESSION, Override.RISK_BENEFIT, Override.DATA_OUTDATED, Override.OTHER)
@@ -380,7 +382,12 @@ def _page(case: Case) -> Iterator[Finding]:
     )
 
 
-@rule(RULE)
+def _concerns(drafts: Drafts, numbers: Parameters) -> bool:
+    drugs = drugs_of_rows((*numbers.table("intervals"), *numbers.table("no_interval")))
+    return drafts_hold(drafts, drugs, frozenset({"lymphodepletion"}))
+
+
+@rule(RULE, concerns=_concerns)
 def lymphodepletion(case: Case) -> Iterator[Finding]:
     """Bridging too close to lymphodepletion, asked from either side."""
     if not applies(case):
