@@ -33,6 +33,7 @@ from cds.edge import Edge
 from cds.metrics import CONTENT_TYPE, Metrics
 from cds.openapi import openapi
 from cds.pipeline import Answer, Runtime, answer, build_runtime
+from cds.prefetch import Failed, NotAsked
 from cds.protocol import (
     FeedbackItem,
     IssueCode,
@@ -196,6 +197,7 @@ class _Site:
             client=client,
         )
         self.metrics.answered(result)
+        _log_answer(result, request)
         for listener in self._listeners:
             try:
                 listener(result)
@@ -256,6 +258,26 @@ class _Site:
         except JsonError as error:
             deep = error.fault is JsonFault.TOO_DEEP
             raise invalid("is nested too deeply" if deep else "is not JSON", "request") from None
+
+
+def _log_answer(result: Answer, request: Request) -> None:
+    """One line per call: which service, how long, how many cards; never about whom."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    fetched = result.fetched
+    states = {} if fetched is None else fetched.states
+    log.info(
+        "hook answered",
+        extra={
+            "request_id": _id(request),
+            "service": result.service.id,
+            "ms": round(result.seconds * 1000),
+            "cards": len(result.response["cards"]),
+            "asked": list(fetched.asked) if fetched is not None else [],
+            "unread": {k: s.reason.value for k, s in states.items() if isinstance(s, Failed | NotAsked)},
+            "notes": sorted(note.value for note in result.request.notes),
+        },
+    )
 
 
 def _check_media_type(request: Request) -> None:

@@ -12,6 +12,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import StrEnum
 
@@ -20,6 +21,7 @@ import httpx
 from cds.settings import is_loopback
 
 _PORTS = {"http": 80, "https": 443}
+_MOST_REMEMBERED = 100
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
@@ -70,9 +72,12 @@ def _allowed_entry(entry: str) -> tuple[str, int]:
 class OutgoingGuard:
     """The allow-list. `allowed` None: loopback only."""
 
-    def __init__(self, allowed: Iterable[str] | None, resolver: Resolver = resolve) -> None:
+    def __init__(
+        self, allowed: Iterable[str] | None, resolver: Resolver = resolve, *, remember_seconds: float = 10.0
+    ) -> None:
         self._allowed = None if allowed is None else frozenset(_allowed_entry(entry) for entry in allowed)
-        self._resolve = resolver
+        self._resolve, self._remember = resolver, remember_seconds
+        self._known: dict[tuple[str, int], tuple[float, Sequence[str]]] = {}
 
     def check(self, text: str) -> httpx.URL:
         """The base URL of a FHIR server that may be called, without trailing slash.
@@ -103,6 +108,9 @@ class OutgoingGuard:
 
     async def addresses(self, host: str, port: int) -> Sequence[str]:
         """The addresses that may be connected to for an allowed host. Raises OutgoingRefusedError."""
+        known = self._known.get((host, port))
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
         try:
             found = await self._resolve(host, port)
         except OSError:
@@ -110,6 +118,8 @@ class OutgoingGuard:
         passed = [address for address in found if _acceptable(address, host)]
         if not passed:
             raise OutgoingRefusedError(Refusal.ADDRESS if found else Refusal.UNRESOLVED)
+        if len(self._known) < _MOST_REMEMBERED or (host, port) in self._known:
+            self._known[host, port] = (time.monotonic() + self._remember, passed)
         return passed
 
 

@@ -25,13 +25,20 @@ class Shape(StrEnum):
 class Page:
     """`matches` may hold things that are no resources: the mapper names each as a loss.
 
-    `others` were included by the server, or are Patients of another key: never a match.
+    `others` were included by the server: never a match. `cut`: there is more, but no link to it.
     """
 
     shape: Shape = Shape.PAGE
     matches: list[Json] = field(default_factory=list)
     others: list[Json] = field(default_factory=list)
     next: str = ""
+    cut: bool = False
+    total: int = 0  # as stated; pages after the first repeat the total of all
+
+    @property
+    def partial(self) -> bool:
+        """A first page that is not the whole answer: some clients pass on a page without its links."""
+        return bool(self.next) or self.cut or self.total > len(self.matches) > 0
 
 
 def read_page(value: object) -> Page:
@@ -52,7 +59,8 @@ def read_page(value: object) -> Page:
 
 
 def _bundle(bundle: Json) -> Page:
-    page = Page(next=_next(bundle.get("link")))
+    page = Page()
+    page.next, page.cut = _next(bundle.get("link"))
     entries = bundle.get("entry")
     if isinstance(entries, dict):
         entries = [entries]
@@ -61,6 +69,8 @@ def _bundle(bundle: Json) -> Page:
     if not isinstance(entries, list):
         return Page(Shape.UNREADABLE)
     _collect(entries, page, 2)
+    total = bundle.get("total")
+    page.total = total if isinstance(total, int) else 0
     return page
 
 
@@ -101,10 +111,11 @@ def _outcome(outcome: Json) -> Shape:
     return Shape.OUTCOME
 
 
-def _next(links: object) -> str:
+def _next(links: object) -> tuple[str, bool]:
+    """URL of the next page; a link without a readable URL cuts the answer off."""
     if isinstance(links, list):
         for link in links:
             if isinstance(link, dict) and link.get("relation") == "next":
                 url = link.get("url")
-                return url if isinstance(url, str) else "?"
-    return ""
+                return (url, False) if isinstance(url, str) and url else ("", True)
+    return "", False

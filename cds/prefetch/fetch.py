@@ -72,18 +72,19 @@ class Reader:
             malformed = page.shape is Shape.UNREADABLE
             return Failed(Reason.MALFORMED if malformed else Reason.OUTCOME)
         matches, others = page.matches, page.others
-        link, visited = page.next, {url}
+        link, cut, visited = page.next, page.partial and not page.next, {url}
         pages = 1
-        while link:
+        while link or cut:
             reached = horizon(matches, sort, self.zone)
             if reached is not None and self._far_enough(reached, spec):
                 return Found((*matches, *others), reached)
-            more = None if pages >= self.page_limit else await self._next(link, url, visited)
+            more = None if cut or pages >= self.page_limit else await self._next(link, url, visited)
             if more is None or not _news(more.matches, matches):
                 kept = (*matches, *others)
                 return Failed(Reason.INCOMPLETE, kept) if reached is None else Found(kept, reached)
             pages += 1
-            matches, others, link = matches + more.matches, others + more.others, more.next
+            matches, others = matches + more.matches, others + more.others
+            link, cut = more.next, more.cut
         return Found((*matches, *others)) if matches else Empty(tuple(others))
 
     def _far_enough(self, reached: datetime, spec: KeySpec) -> bool:

@@ -145,7 +145,7 @@ class Resolver:
                 call.states[template.name] = Failed(Reason.MALFORMED if unreadable else Reason.OUTCOME)
         elif page.shape is Shape.OUTCOME:
             call.states[template.name] = Failed(Reason.OUTCOME)
-        elif page.next:
+        elif page.partial:
             call.pages[template.name] = page
         elif is_patient and not _own_patients(page.matches, call.request.patient_id):
             if not fetchable:

@@ -131,7 +131,7 @@ async def test_the_checked_address_is_connected_to_under_the_servers_name(
         asked.append(host)
         return ["127.0.0.2", "127.0.0.1"] if len(asked) == 1 else ["169.254.169.254"]
 
-    guard = OutgoingGuard(None, first_checked_then_rebound)
+    guard = OutgoingGuard(None, first_checked_then_rebound, remember_seconds=0)
     transport = PinnedTransport(guard)
     async with httpx.AsyncClient(transport=transport) as client:
         answer = await client.get(f"http://localhost:{port}/fhir/metadata")
@@ -149,3 +149,17 @@ async def test_no_listener_is_a_connect_error() -> None:
     async with httpx.AsyncClient(transport=PinnedTransport(OutgoingGuard(None, nowhere))) as client:
         with pytest.raises(httpx.ConnectError):
             await client.get("http://localhost:9/")
+
+
+async def test_checked_addresses_are_remembered_for_a_moment() -> None:
+    asked: list[str] = []
+
+    async def once(host: str, port: int) -> Sequence[str]:
+        asked.append(host)
+        return ["10.0.0.1"]
+
+    guard = OutgoingGuard(["fhir.example.org"], once)
+    assert await guard.addresses("fhir.example.org", 443) == ["10.0.0.1"]
+    assert await guard.addresses("fhir.example.org", 443) == ["10.0.0.1"]
+    assert await guard.addresses("fhir.example.org", 8443) == ["10.0.0.1"]
+    assert len(asked) == 2

@@ -98,17 +98,26 @@ def test_entries_that_are_no_resource_stay_visible_for_the_mapper() -> None:
 
 
 @pytest.mark.parametrize(
-    ("links", "found"),
+    ("links", "found", "partial"),
     [
-        ([{"relation": "self", "url": "a"}, {"relation": "next", "url": "b"}], "b"),
-        ([{"relation": "next"}], "?"),
-        ([None, "x"], ""),
-        ("next", ""),
-        (None, ""),
+        ([{"relation": "self", "url": "a"}, {"relation": "next", "url": "b"}], "b", True),
+        ([{"relation": "next"}], "", True),
+        ([{"relation": "next", "url": ""}], "", True),
+        ([None, "x"], "", False),
+        ("next", "", False),
+        (None, "", False),
     ],
 )
-def test_41_next_link(links: Any, found: str) -> None:
-    assert read_page(bundle(link=links)).next == found
+def test_41_next_link(links: Any, found: str, partial: bool) -> None:
+    page = read_page(bundle(link=links))
+    assert (page.next, page.partial) == (found, partial)
+
+
+@pytest.mark.parametrize(
+    ("total", "partial"), [(1, False), (2, True), (0, False), ("9", False), (None, False)]
+)
+def test_41_a_total_above_what_is_there_tells_of_dropped_links(total: Any, partial: bool) -> None:
+    assert read_page(bundle({"resource": LAB}, total=total)).partial is partial
 
 
 def dated(*stamps: Any) -> list[dict[str, Any]]:

@@ -619,6 +619,15 @@ async def test_41_an_answer_that_is_not_newest_first_has_no_horizon() -> None:
     assert isinstance(fetched.states["labs"], Failed)
 
 
+async def test_41_a_first_page_without_its_links_is_not_the_whole() -> None:
+    world = sandboxed()
+    given = {"conditions": {**bundle(of("Condition")), "total": 9}, "labs": {**bundle(lab(15)), "total": 2}}
+    fetched = await world.resolve(call(FULL | given))
+    assert fetched.states["conditions"] == Failed(Reason.INCOMPLETE, (of("Condition"),))
+    assert horizon_of(fetched.states["labs"]) == datetime(2025, 4, 15, 8, tzinfo=TAIPEI)
+    assert world.sandbox.seen == []
+
+
 async def test_a_relative_next_link_is_followed(routes: respx.Router) -> None:
     routes.get(f"{SERVER}/Condition", params={"page": "2"}).respond(json=bundle(of("Condition", 2)))
     routes.get(f"{SERVER}/Condition").respond(json=bundle(of("Condition"), next_url="?page=2"))
