@@ -1,0 +1,155 @@
+"""ICAHT grade: early by neutropenic days to day 30, late by two counts from day 31 (Rejeski, Blood 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cards.finding import Block, Bullet, Finding, Indicator, Message, Missing, Outcome, Paragraph, graded, msg
+from cds.engine.case import Case
+from cds.engine.rule import rule
+from cds.rules.after_cart import recorded_grade
+from cds.rules.grading.icaht_episode import Early, IcahtState, Late, icaht_now
+
+RULE = "grading.icaht"
+Value = str | int | bool
+
+
+def _indicator(grade: int) -> Indicator | None:
+    if grade == 0:
+        return None
+    return Indicator.CRITICAL if grade >= 3 else Indicator.WARNING
+
+
+def _recorded(case: Case) -> tuple[Block, ...]:
+    latest = case.chart.latest("icaht_grade")
+    grade = None if latest is None else recorded_grade(latest)
+    if latest is None or grade is None:
+        return ()
+    return (Bullet(msg("clinician", grade=grade, when=latest.when)),)
+
+
+def _ended(state: IcahtState) -> tuple[Block, ...]:
+    if not state.ended or state.ended_on is None:
+        return ()
+    return (Bullet(msg(f"ended.{state.ended}", when=state.ended_on)),)
+
+
+def _early_values(early: Early) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    if early.run is not None:
+        values["run_days"] = early.run.days
+        values["interpolated_days"] = early.run.interpolated
+        values["run_from_day"], values["run_to_day"] = early.run.first, early.run.last
+    if early.deep is not None:
+        values["deep_run_days"] = early.deep.days
+    if early.measured_only < early.low:
+        values["measured_only_grade"] = early.measured_only
+    if early.never_above:
+        values["never_above_500"] = True
+    return values
+
+
+def _early_detail(early: Early) -> Iterator[Block]:
+    for key, run in (("run", early.run), ("run.deep", early.deep)):
+        if run is not None:
+            yield Bullet(
+                msg(key, days=run.days, first=run.first, last=run.last, interpolated=run.interpolated)
+            )
+    if early.never_above:
+        yield Bullet(msg("never-above"))
+    if early.high > early.low:
+        yield Bullet(msg("gap", high=early.high))
+    if early.measured_only < early.low:
+        yield Bullet(msg("measured-only", grade=early.measured_only))
+    if early.provisional:
+        yield Bullet(msg("provisional"))
+
+
+def _early_card(case: Case, state: IcahtState, early: Early) -> Finding:
+    values: dict[str, Value] = {"row": "early", "phase": "early", "day": state.day, **_early_values(early)}
+    values["provisional"] = early.provisional
+    if early.high > early.low:
+        values |= {"grade_min": early.low, "grade_max": early.high}
+        outcome = Outcome.RANGE
+        summary = msg("summary.early-range", low=early.low, high=early.high, day=state.day)
+    else:
+        outcome = graded(early.low)
+        days = early.run.days if early.run else 0
+        key = "summary.early-provisional" if early.provisional else "summary.early"
+        summary = msg(key, grade=early.low, days=days, day=state.day)
+    return Finding(
+        rule=RULE,
+        outcome=outcome,
+        grade=early.low if outcome is not Outcome.RANGE else None,
+        indicator=_indicator(early.high if outcome is Outcome.RANGE and early.low == 0 else early.low),
+        summary=summary,
+        detail=(*_early_detail(early), *_ended(state), *_recorded(case), Paragraph(msg("criterion.early"))),
+        values=values,
+        evidence=state.evidence(early.counts),
+    )
+
+
+def _late_card(case: Case, state: IcahtState, late: Late) -> Finding:
+    values: dict[str, Value] = {"row": "late", "phase": "late", "day": state.day}
+    detail: list[Block] = []
+    if state.early is not None:
+        values["early_grade"] = state.early.low
+        if state.early.low:
+            detail.append(Bullet(msg("early-grade", grade=state.early.low)))
+    for count in late.counts:
+        detail.append(Bullet(msg("count", day=count.day, cells=count.cells)))
+    tail: tuple[Block, ...] = (*_ended(state), *_recorded(case), Paragraph(msg("criterion.late")))
+    evidence = state.evidence(late.counts)
+    if late.grade is None:
+        values["would_be_grade"] = late.would_be
+        return Finding(
+            rule=RULE,
+            outcome=Outcome.CANNOT_GRADE,
+            indicator=Indicator.WARNING,
+            summary=msg("summary.one-time-point", grade=late.would_be, day=late.counts[0].day),
+            detail=(*detail, Bullet(msg("repeat")), *tail),
+            values=values,
+            evidence=evidence,
+            missing=(Missing("anc"),),
+            unconcluded=True,
+        )
+    second = max(late.counts, key=lambda count: count.cells)
+    values["deciding_anc_per_ul"] = int(second.cells)
+    return Finding(
+        rule=RULE,
+        outcome=graded(late.grade),
+        grade=late.grade,
+        indicator=_indicator(late.grade),
+        summary=msg("summary.late", grade=late.grade, cells=second.cells, day=state.day),
+        detail=(*detail, *tail),
+        values=values,
+        evidence=evidence,
+    )
+
+
+def _nothing_to_count(case: Case, state: IcahtState) -> Finding:
+    summary: Message = msg("summary.no-counts", day=state.day)
+    return Finding(
+        rule=RULE,
+        outcome=Outcome.CANNOT_GRADE,
+        indicator=None,
+        summary=summary,
+        values={"row": "no-counts", "day": state.day},
+        missing=(Missing("anc"),),
+        unconcluded=True,
+    )
+
+
+@rule(RULE)
+def grade_icaht(case: Case) -> Iterator[Finding]:
+    """One card: the grade of the current phase, the other phase's grade beside it."""
+    state = icaht_now(case)
+    if state is None:
+        return
+    p = case.p(RULE)
+    if state.late is not None:
+        yield _late_card(case, state, state.late)
+    elif state.early is not None and state.day <= p.int("early_shown_to_day"):
+        yield _early_card(case, state, state.early)
+    elif state.early is None and state.day <= p.int("asked_to_day") and not state.ended:
+        yield _nothing_to_count(case, state)
