@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
+import hypothesis
 import pytest
 from fastapi import FastAPI
 
@@ -27,6 +28,12 @@ from cds.protocol.walker import (
 from cds.settings import Settings, load
 
 Json = Mapping[str, Any]
+
+# a busy machine is no bug: no time limit per example
+hypothesis.settings.register_profile(
+    "house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("house")
 
 FROZEN = datetime(2025, 4, 16, 10, tzinfo=ZoneInfo("Asia/Taipei"))
 INSTANCE = "0b6f9f0e-6d2e-4d0c-8a60-1f6f3a2f7d11"

@@ -128,6 +128,7 @@ KEYS: Mapping[str, KeySpec] = {
             "Orders that ended: exposures where administrations are not recorded.",
             look_back=400,
             sort=Sort("-authoredon", ("authoredOn",)),
+            evidence=True,
         ),
         KeySpec(
             "dispenses",
@@ -136,6 +137,7 @@ KEYS: Mapping[str, KeySpec] = {
             "Outpatient drugs.",
             look_back=400,
             sort=Sort("-whenhandedover", ("whenHandedOver",)),
+            evidence=True,
         ),
         KeySpec(
             "statements",
@@ -269,7 +271,13 @@ KEYS: Mapping[str, KeySpec] = {
             look_back=200,
             sort=Sort("-date", ("effectiveDateTime", "effectivePeriod")),
         ),
-        KeySpec("specimens", "Specimen", f"Specimen?{P}&_count=50", "Samples and collected products."),
+        KeySpec(
+            "specimens",
+            "Specimen",
+            f"Specimen?{P}&_count=50",
+            "Samples and collected products.",
+            evidence=True,
+        ),
     )
 }
 
