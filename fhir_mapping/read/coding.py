@@ -139,6 +139,8 @@ class Codes:
                     if one.isdisjoint(other) and not any(self._agree(a, b) for a in one for b in other):
                         return None
             shared = frozenset().union(*essences)
+        else:
+            shared |= {c for one in essences for c in one - shared if self._is_product_of(c, shared)}
         classes = {c for drug in shared for c in self.terminology.classes(drug)}
         kept = {
             c
@@ -146,6 +148,11 @@ class Codes:
             if self.terminology.concept(c).kind != "drug_class" or not classes or c in classes
         }
         return shared | kept
+
+    def _is_product_of(self, concept: str, shared: frozenset[str]) -> bool:
+        """A narrower product of what all codings share: it decides (adjuvanted hepatitis B vaccine)."""
+        broader = self.terminology.broader
+        return any(wide in broader(concept) and concept not in broader(wide) for wide in shared)
 
     def _agree(self, one: str, other: str) -> bool:
         """One is a broader word for the other, or both may be said of one thing."""

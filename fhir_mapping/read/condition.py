@@ -59,6 +59,16 @@ def _implied() -> dict[str, frozenset[str]]:
     return {r["concept"]: frozenset(r["implies"].split()) for r in rows("implied")}
 
 
+@cache
+def _stated() -> dict[tuple[str, str], str]:
+    return {(r["system"], r["code"]): r["states"] for r in rows("stated_conditions")}
+
+
+def stated_concepts(value: object) -> frozenset[str]:
+    """What the code of a disease says besides the disease."""
+    return frozenset(_stated()[pair] for pair in codings(value) if pair in _stated())
+
+
 def icd_concepts(value: object) -> frozenset[str]:
     """Concepts that follow from the range an ICD-10 code lies in (infections, malignancies, pregnancy)."""
     found: set[str] = set()
@@ -128,7 +138,7 @@ def _severity(values: list[object], context: Context, *, derived: bool) -> Grade
     vocabulary = context.codes.terminology
     for value in values:
         for system, code in codings(value):
-            found = vocabulary.severity(system, code)
+            found = vocabulary.severity(system, code) or vocabulary.severity(None, None, code)
             if found is not None and found.derived is derived:
                 return Grade(found.grade, found.derived)
     return None
@@ -179,7 +189,7 @@ def read_condition(resource: Json, context: Context, b_cell_seen: Callable[[], b
         context.losses.add(LossReason.CONTRADICTORY, name_of(resource), text="contradictory codes")
         return None
     categories = context.codes.all_of(resource.get("category"))
-    concepts = coded.concepts | icd_concepts(resource.get("code"))
+    concepts = coded.concepts | icd_concepts(resource.get("code")) | stated_concepts(resource.get("code"))
     kinds = categories & {
         "infection",
         "infection_bacterial",

@@ -65,6 +65,9 @@ class DerivedSeries:
             "cd19_of_leukocytes": lambda: self._with_denominator("leukocytes"),
             "cd19_of_lymphocytes": lambda: self._with_denominator("lymphocytes"),
             "triglycerides_fasting": self._fasting,
+            "tp53_mutation": lambda: self._variants("tp53_mutation", "TP53"),
+            "kmt2a_rearrangement": lambda: self._variants("kmt2a_rearrangement", "KMT2A"),
+            "ph_positive": lambda: self._variants("ph_positive", "BCR::ABL1"),
             "ice_score": lambda: self._loose_items("ice_score"),
             "capd_score": lambda: self._loose_items("capd_score"),
         }
@@ -192,6 +195,17 @@ class DerivedSeries:
             known = said is not None and said.yes is not None
             items.append(item if known else replace(item, flags=item.flags | {Flag.FASTING_UNKNOWN}))
         return Series(own.concept, tuple(items), own.losses, own.pending)
+
+    # -- genomics ----------------------------------------------------------------------------------------
+
+    def _variants(self, concept: str, gene: str) -> list[Observation]:
+        """Genomic variant Observations of mCODE whose studied gene is exactly this one (D9)."""
+        found = []
+        for item in self._observations.raw("genetic_variant").items:
+            studied = item.component("gene_studied")
+            if studied is not None and studied.text.upper() == gene:
+                found.append(replace(item, concept=concept))
+        return found
 
     # -- vital signs -------------------------------------------------------------------------------------
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from fhir_mapping.chart import Document, Flag, LossReason, Moment
 from fhir_mapping.read.coding import NO_CONCEPTS
 from fhir_mapping.read.context import Context
-from fhir_mapping.read.pool import Subject, accepted
+from fhir_mapping.read.pool import Subject, accepted, plain_reference
 from fhir_mapping.read.procedure import NAMES
 from fhir_mapping.read.shape import Json, name_of, obj, objs
+from fhir_mapping.read.specimen import specimen_concepts
 
 _REPORT = frozenset({"final", "amended", "corrected", "appended", "preliminary", "partial"})
 
@@ -182,9 +183,30 @@ def read_document(resource: Json, context: Context) -> Document | None:
     )
 
 
+def _marrow_examinations(context: Context) -> list[Document]:
+    """Any counting result on marrow shows that the marrow was examined (X9)."""
+    samples = {
+        name_of(specimen)
+        for specimen in context.pool.of("Specimen")
+        if "marrow" in specimen_concepts(specimen.get("type"), context)
+    }
+    found: list[Document] = []
+    for resource in context.pool.of("Observation") if samples else ():
+        status = resource.get("status")
+        if not isinstance(status, str) or status not in _REPORT or "specimen" not in resource:
+            continue
+        if plain_reference(resource["specimen"]) not in samples:
+            continue
+        when = _KINDS["DiagnosticReport"].when(resource, context)
+        if accepted(context.pool, resource, context.losses) is None or context.in_future(when):
+            continue
+        found.append(Document(name_of(resource), "Observation", frozenset({"bone_marrow_aspiration"}), when))
+    return found
+
+
 def read_documents(context: Context) -> list[Document]:
     """Everything of these kinds, oldest first; undated ones last."""
-    found: list[Document] = []
+    found = _marrow_examinations(context)
     for name in _KINDS:
         found += context.each(context.pool.of(name), lambda r: read_document(r, context))
     return sorted(found, key=lambda d: (d.when is None, d.when.earliest if d.when else None, d.reference))

@@ -80,6 +80,8 @@ def _quantity(resource: Json) -> Amount | None:
     known = units.canonical(unit, code, system)
     if known is None:
         return None
+    if known == "U":  # "2 units" of a blood product
+        known = "{unit}"
     volume = units.convert(None, value, known, "mL")
     return Amount(value, known) if volume is None else Amount(volume, "mL")
 

@@ -20,25 +20,27 @@ _OTHER = frozenset(
 _NOT_BLOOD = frozenset({"csf", "marrow", "apheresis_product", "car_t_product", "other_specimen"})
 
 
+def specimen_concepts(kind: object, context: Context, shown: str = "") -> frozenset[str]:
+    """What kind of sample: its concept, else by the exact words for CSF, marrow and other fluids."""
+    concepts = context.codes.read(kind).concepts
+    if concepts:
+        return concepts
+    words = {word.casefold() for word in (*_words(kind), shown)}
+    for names, concept in ((_CSF, "csf"), (_MARROW, "marrow"), (_OTHER, "other_specimen")):
+        if words & names:
+            return frozenset({concept})
+    return NO_CONCEPTS
+
+
 def read_specimen(resource: Json, context: Context) -> Specimen:
     """The specimen of an Observation; one that cannot be resolved keeps its reference only."""
     link = resource.get("specimen")
     specimen = context.pool.resolve(link, resource) or EMPTY
-    kind = specimen.get("type")
-    concepts = context.codes.read(kind).concepts
-    words = {word.casefold() for word in _words(kind)} | {text(obj(link).get("display")).casefold()}
-    if not concepts and words & _CSF:
-        concepts = frozenset({"csf"})
-    elif not concepts and words & _MARROW:
-        concepts = frozenset({"marrow"})
-    elif not concepts and words & _OTHER:
-        concepts = frozenset({"other_specimen"})
-    collection = obj(specimen.get("collection"))
-    start, end = context.stamps.point_or_period(collection, "collected")
+    start, end = context.stamps.point_or_period(obj(specimen.get("collection")), "collected")
     identifiers = [value for item in objs(specimen.get("identifier")) if (value := text(item.get("value")))]
     return Specimen(
         reference=plain_reference(link),
-        concepts=concepts or NO_CONCEPTS,
+        concepts=specimen_concepts(specimen.get("type"), context, text(obj(link).get("display"))),
         identifier=identifiers[0] if identifiers else "",
         collected=start or end,
     )

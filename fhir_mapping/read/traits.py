@@ -42,6 +42,7 @@ class Traits:
     rule: ResultRule
     normal_is_negative: bool
     worst: Worst
+    also: frozenset[str]  # units that do not convert and are kept as they are
     any_specimen: bool
     lab: bool
     measured: bool  # a laboratory value or vital sign: without a value there is no fact
@@ -86,6 +87,7 @@ class TraitsOf:
             rule=ResultRule(rule),
             normal_is_negative=self._terminology.normal_is_negative(concept),
             worst=Worst(row.get("worst", "")),
+            also=frozenset(row.get("also", "").split()),
             any_specimen=row.get("specimens") == "any",
             lab=kind == "lab",
             measured=kind in ("lab", "vital") and "components" not in value_type,

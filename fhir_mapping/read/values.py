@@ -64,9 +64,9 @@ class Values:
             changed = units.convert(traits.concept, value, canonical, traits.preferred)
             if changed is not None:
                 converted, target = changed, traits.preferred
-            elif traits.exact_unit:
+            elif traits.exact_unit and canonical not in traits.also:
                 return Unreadable(LossReason.UNIT, _as_written(value, comparator, written))
-        if traits.exact_unit and not units.plausible(traits.concept, converted):
+        if target == traits.preferred and not units.plausible(traits.concept, converted):
             return Unreadable(LossReason.UNIT, _as_written(value, comparator, written))
         return Quantity(converted, target, comparator, Amount(value, canonical))
 
