@@ -421,11 +421,12 @@ def house_problems(response: object) -> list[str]:
                 found.add(f"{path}.extension", "finding.rule is source.topic.code")
             for name in ("outcome", "rulesetVersion"):
                 found.text(finding, name, f"{path}.extension.finding")
-        suggestions = card.get("suggestions", [])
-        for suggestion, place in _objects(suggestions, f"{path}.suggestions", found):
+        recommended = 0
+        for suggestion, place in _objects(card.get("suggestions", []), f"{path}.suggestions", found):
+            recommended += suggestion.get("isRecommended") is True
             if "uuid" not in suggestion:
                 found.add(f"{place}.uuid", "every suggestion has one")
-        if sum(s.get("isRecommended") is True for s in suggestions if isinstance(s, dict)) > 1:
+        if recommended > 1:
             found.add(f"{path}.suggestions", "at most one is recommended")
     return found.lines
 
