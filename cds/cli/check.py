@@ -30,6 +30,7 @@ from cds.settings import is_loopback
 Json = Mapping[str, Any]
 
 DATA = (200, 412)  # answered, or said that it lacks the data
+_TOLD = 6  # faults named in one line of the table
 
 
 class Verdict(StrEnum):
@@ -55,8 +56,8 @@ class Line:
 def _line(items: str, text: str, faults: list[str]) -> Line:
     if not faults:
         return Line(items, text, Verdict.PASS)
-    more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-    return Line(items, text, Verdict.FAIL, "; ".join(faults[:3]) + more)
+    more = f" (and {len(faults) - _TOLD} more)" if len(faults) > _TOLD else ""
+    return Line(items, text, Verdict.FAIL, "; ".join(faults[:_TOLD]) + more)
 
 
 @dataclass

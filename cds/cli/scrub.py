@@ -22,7 +22,7 @@ HOOK_INSTANCE = "00000000-0000-4000-8000-000000000000"
 _DROPPED = frozenset(
     "name telecom address photo contact communication generalPractitioner managingOrganization maritalStatus "
     "extension modifierExtension meta implicitRules language fhirServer fhirAuthorization link fullUrl url "
-    "issued search request response data".split()
+    "search request response data".split()
 )
 _KEPT = frozenset(
     "resourceType code system status intent unit comparator periodUnit durationUnit gender type mode "
@@ -85,19 +85,32 @@ class Scrubber:
 
     def _value(self, value: Any, key: str) -> Any:
         if isinstance(value, Mapping):
-            kept = {
-                name: item for name, item in value.items() if name not in _DROPPED and not _narrative(item)
-            }
+            if key in ("identifier", "groupIdentifier"):
+                return self._identifier(value)
+            kept = {n: item for n, item in value.items() if n not in _DROPPED and not _narrative(item)}
+            if value.get("resourceType") == "Patient":
+                kept.pop("identifier", None)
             copy = {name: self._value(item, name) for name, item in kept.items()}
-            if any(
-                isinstance(link, Mapping) and link.get("relation") == "next"
-                for link in value.get("link") or ()
-            ):
-                copy["link"] = [{"relation": "next", "url": "https://scrubbed.example/next"}]
-            return copy
+            return copy | ({"link": [_NEXT]} if _has_next(value.get("link")) else {})
         if isinstance(value, list):
             return [self._value(item, key) for item in value]
         return self._string(value, key) if isinstance(value, str) else value
+
+    def _identifier(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        """Bag numbers and the like stay comparable; identifiers that are our own codes stay as they are."""
+        system, text = value.get("system"), value.get("value")
+        if isinstance(system, str) and system.startswith("urn:tcell-cds:"):
+            return {"system": system, "value": text}
+        return {"value": self._renamed(text, "x")} if isinstance(text, str) else {}
+
+
+_NEXT = {"relation": "next", "url": "https://scrubbed.example/next"}
+
+
+def _has_next(links: object) -> bool:
+    return isinstance(links, list) and any(
+        isinstance(link, Mapping) and link.get("relation") == "next" for link in links
+    )
 
 
 def _narrative(value: object) -> bool:
