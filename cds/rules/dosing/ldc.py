@@ -241,6 +241,14 @@ def advised(case: Case) -> Regimen | None:
 # --- what an order says
 
 
+def doses_per_day(record: DrugRecord) -> Decimal:
+    """How many doses an order gives on one of its days."""
+    doses = record.timing.doses
+    if doses:
+        return Decimal(len(doses)) / len({moment.date for moment in doses})
+    return record.timing.per_day or Decimal(1)
+
+
 def planned_days(record: DrugRecord) -> int | None:
     """Calendar days on which the order gives a dose; None where it has no end."""
     timing = record.timing

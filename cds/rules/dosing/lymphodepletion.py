@@ -34,7 +34,7 @@ from cards.finding import (
     msg,
 )
 from cds.engine.case import Case
-from cds.engine.rule import rule
+from cds.engine.rule import Hook, rule
 from cds.rules.after_cart import confirmed_infections
 from cds.rules.disease import Disease, disease, disease_concept, disease_evidence
 from cds.rules.dosing.ldc import (
@@ -47,6 +47,7 @@ from cds.rules.dosing.ldc import (
     body_surface,
     creatinine_clearance,
     cystitis_without_grade,
+    doses_per_day,
     every_regimen_drug,
     first_day,
     given_days,
@@ -103,9 +104,9 @@ class DoseCheck:
 def check_dose(record: DrugRecord, plan: PlannedDrug) -> DoseCheck:
     """mg against the calculated mg; an order per m2 against the mg/m2 of the regimen."""
     amount = None if record.dose is None else record.dose.amount
-    per_day = record.timing.per_day or Decimal(1)
     if amount is None or amount.unit not in ("mg", "mg/m2"):
         return DoseCheck(amount, None, None, Uncheckable.NO_DOSE)
+    per_day = doses_per_day(record)
     daily = Amount(amount.value * per_day, amount.unit)
     if amount.unit == "mg/m2":
         target = Amount(plan.per_m2, "mg/m2")
@@ -244,6 +245,18 @@ def offer(case: Case) -> tuple[Suggestion, ...]:
     return _plan_suggestions(case, regimen, frozenset())
 
 
+def _other_regimen(case: Case, record: DrugRecord, regimen: Regimen) -> tuple[Suggestion, ...]:
+    """The disease's other regimen in place of the one with the allergy: the clinician's decision."""
+    other = next((r for r in regimens(case) if r.id != regimen.id), None)
+    if other is None or _allergic(case, other) or body_surface(case).value is None or _blocked(case):
+        return ()
+    own = {plan.drug for plan in regimen.drugs}
+    drafts = [d.reference for d in orders(case).drugs if not own.isdisjoint(d.ingredients)]
+    deletes = tuple(Delete(reference) for reference in dict.fromkeys((record.reference, *drafts)))
+    creates = tuple(Create(_proposal(case, other, plan)) for plan in other.drugs)
+    return (Suggestion(other.id, msg("suggest.other", regimen=other.id), (*deletes, *creates)),)
+
+
 # --- one card per order at fault
 
 
@@ -321,12 +334,15 @@ def _problem_finding(
     fixable = {Problem.ROUTE, Problem.DOSE_HIGH, Problem.DOSE_LOW, Problem.DAYS}
     if regimen is not None and plan is not None and set(problems) <= fixable:
         suggestions = _correction(case, record, regimen, plan)
+    elif worst is Problem.ALLERGY and regimen is not None:
+        suggestions = _other_regimen(case, record, regimen)
+    critical = worst is Problem.ALLERGY and case.hook is Hook.ORDER_SIGN
     allergies = tuple(Evidence(allergy.reference, drug) for allergy in case.chart.allergy_to(drug))
     whys = tuple(why.evidence for why in alternate_reasons(case))
     return Finding(
         rule=RULE,
         outcome=OUTCOMES[worst],
-        indicator=Indicator.CRITICAL if worst is Problem.ALLERGY else Indicator.WARNING,
+        indicator=Indicator.CRITICAL if critical else Indicator.WARNING,
         summary=msg(f"summary.{worst.value}", **shown),
         subject=record.reference,
         detail=tuple(detail),

@@ -30,19 +30,23 @@ from cds.rules.body_size import evidence_of
 from cds.rules.disease import disease_evidence
 from cds.rules.dosing.ldc import orders
 from cds.rules.dosing.white_cells import per_ul, week_before
-from fhir_mapping.chart import ConditionState, Observation
+from fhir_mapping.chart import ConditionState, Flag, Moment, Observation
 
 RULE = "dosing.lymphodepletion-omit"
 
 
-def infusion_order(case: Case) -> tuple[str, date | None] | None:
-    """The infusion order of this hook with its day; None where none is judged."""
+def infusion_order(case: Case) -> tuple[str, Moment | None] | None:
+    """The infusion order of this hook with its time; None where none is judged."""
     for draft in case.judged_drugs("class_cell_gene_therapy", "car_t_infusion"):
-        first = draft.timing.first
-        return draft.reference, None if first is None else first.date
+        return draft.reference, _dated(draft.timing.first, draft.timing.flags)
     for service in case.judged_services("car_t_infusion"):
-        return service.reference, None if service.when is None else service.when.date
+        return service.reference, _dated(service.when, service.flags)
     return None
+
+
+def _dated(when: Moment | None, flags: frozenset[Flag]) -> Moment | None:
+    """The day an order was written is no day of infusion."""
+    return None if Flag.AUTHORED_DATE in flags else when
 
 
 def recent_lymphodepletion(case: Case, day0: date) -> bool:
@@ -207,5 +211,6 @@ def omit(case: Case) -> Iterator[Finding]:
         return
     signed = infusion_order(case)
     if signed is not None and case.chart.course.infused is None:
-        yield from _infusion(case, *signed)
+        reference, when = signed
+        yield from _infusion(case, reference, None if when is None else when.date)
         yield from _neutropenia(case, signed[0])

@@ -277,10 +277,7 @@ def _signed(case: Case) -> tuple[str, Moment] | None:
     planned = _planned_infusion(case)
     signed = infusion_order(case)
     if signed is not None:
-        own = next((d.timing.first for d in case.judged_drugs() if d.reference == signed[0]), None)
-        if own is None:
-            own = next((s.when for s in case.judged_services() if s.reference == signed[0]), None)
-        start = own or planned
+        start = signed[1] or planned
         return None if start is None else (signed[0], start)
     found = orders(case)
     return (found.reference, planned) if found and planned is not None else None

@@ -86,12 +86,12 @@ class Window:
 def window(case: Case) -> Window:
     course = case.chart.course
     first = course.ldc_first
-    return Window(
-        None if first is None else first.date,
-        course.day0_any,
-        infusion_start(case),
-        course.infused is not None,
-    )
+    start = None if first is None else first.date
+    day0 = course.day0_any
+    infused = course.infused is not None
+    if not infused and day0 is not None and day0 < case.today:
+        day0 = None  # planned for a day that has passed: no day to count from
+    return Window(start, day0, infusion_start(case), infused)
 
 
 def group_of(record: DrugRecord) -> tuple[Group, str] | None:

@@ -105,8 +105,24 @@ def _dated(anchor: Anchor | None) -> date | None:
 
 @once_per_case
 def planned_collection(case: Case) -> date | None:
-    """D_aph as planned; None where no collection with a date is on the chart or in the hook."""
-    return _dated(case.chart.course.leukapheresis)
+    """D_aph as planned; None where no collection with a date lies ahead.
+
+    A booking whose day has passed without a collection is no date to count to.
+    """
+    day = _dated(case.chart.course.leukapheresis)
+    return None if day is None or day < case.today else day
+
+
+def _missed(case: Case) -> date | None:
+    """The day of a planned collection that passed without one."""
+    day = _dated(case.chart.course.leukapheresis)
+    return day if day is not None and day < case.today else None
+
+
+@once_per_case
+def has_history(case: Case) -> bool:
+    """Any drug use but the CAR-T product itself is on the chart."""
+    return any("class_cell_gene_therapy" not in exposure.concepts for exposure in case.chart.exposures)
 
 
 @once_per_case
@@ -428,7 +444,7 @@ def _unidentified(case: Case, draft: DrugRecord) -> Finding:
 def _collection_findings(case: Case, target: Target) -> Iterator[Finding]:
     """One card per use that forbids, or may forbid, a collection on the target's day."""
     lines = lines_before(case, target.day)
-    if not case.chart.exposures and not lines:
+    if not lines and not has_history(case):
         yield _no_history(case, target.reference, Indicator.WARNING)
         return
     if target.day is None:
@@ -481,7 +497,7 @@ def _page(case: Case) -> Iterator[Finding]:
     day = planned_collection(case)
     lines = lines_before(case, day)
     if not lines:
-        if not case.chart.exposures:
+        if not has_history(case):
             yield _no_history(case, "", None)
         return
     worst = lines[0]
@@ -518,6 +534,9 @@ def _page(case: Case) -> Iterator[Finding]:
         detail.append(Bullet(msg("detail.earliest", **shown)))
     if failing:
         detail.append(Bullet(msg("detail.adapt")))
+    missed = _missed(case)
+    if missed is not None:
+        detail.append(Bullet(msg("detail.missed", day=missed)))
     detail += _row_notes(case, lines)
     missing = list(_counts_missing(case, lines))
     missing += [Missing(line.use.concept) for line in lines if not line.end.known]

@@ -58,9 +58,11 @@ def applies(case: Case) -> bool:
 
 @once_per_case
 def planned_start(case: Case) -> date | None:
-    """D_ldc0 as planned or begun today; None where lymphodepletion has no date."""
+    """D_ldc0 as planned or begun today; None where no day lies ahead."""
     first = case.chart.course.ldc_first
-    return None if first is None else first.date
+    if first is None or first.date is None or first.date < case.today:
+        return None
+    return first.date
 
 
 @once_per_case
