@@ -142,10 +142,11 @@ class Codes:
         else:
             shared |= {c for one in essences for c in one - shared if self._is_product_of(c, shared)}
         classes = {c for drug in shared for c in self.terminology.classes(drug)}
+        drugs = self.of_kind(shared, "drug", "vaccine")  # they know their classes
         kept = {
             c
             for c in attributes
-            if self.terminology.concept(c).kind != "drug_class" or not classes or c in classes
+            if self.terminology.concept(c).kind != "drug_class" or not drugs or c in classes
         }
         return shared | kept
 

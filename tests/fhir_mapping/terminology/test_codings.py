@@ -106,6 +106,12 @@ TW = "https://twcore.mohw.gov.tw/ig/twcore/CodeSystem/"
         (CVX, "168", "vac_influenza_adjuvanted vac_influenza_inactivated class_vaccines"),
         (CVX, "206", "vac_mpox_mva vac_mpox_nonreplicating class_vaccines"),
         (CVX, "93", "vac_rsv_mab"),
+        # immunoglobulins are no vaccines
+        (CVX, "87", "ivig class_immunoglobulins"),
+        (CVX, "30", "hyperimmune_globulin class_immunoglobulins"),
+        (CVX, "86", "class_immunoglobulins"),
+        # Fraction of inspired oxygen: the code of real charts, not its misprint
+        (LN, "3150-0", "fio2"),
         # shared on purpose
         (LN, "2708-6", "sao2 spo2"),
         (LN, "59408-5", "spo2"),
