@@ -1,0 +1,172 @@
+"""CTCAE cut-offs at their boundaries, and what holds for every value."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cds.rules.grading.ctcae_labs import concepts, febrile, grade_lab
+from fhir_mapping.chart import Observation, Quantity, Value, instant
+from tests.casebook.case_file import rulebook
+
+NOON = datetime(2025, 4, 1, 12, tzinfo=ZoneInfo("Asia/Taipei"))
+UNITS = {
+    "anc": "10*3/uL",
+    "platelets": "10*3/uL",
+    "alc": "10*3/uL",
+    "hemoglobin": "g/dL",
+    "bilirubin_total": "mg/dL",
+    "creatinine": "mg/dL",
+}
+
+
+def observed(
+    concept: str, value: str, uln: str | None = None, lln: str | None = None, comparator: str = ""
+) -> Observation:
+    unit = UNITS.get(concept, "U/L")
+
+    def limit(text: str | None) -> Quantity | None:
+        return None if text is None else Quantity(Decimal(text), unit)
+
+    quantity = Quantity(Decimal(value), unit, comparator)
+    return Observation(
+        "Observation/o", concept, instant(NOON), Value(quantity), uln=limit(uln), lln=limit(lln)
+    )
+
+
+@pytest.mark.parametrize(
+    ("concept", "value", "uln", "grade"),
+    [
+        ("anc", "1.0", None, 2),
+        ("anc", "0.999", None, 3),
+        ("anc", "0.5", None, 3),
+        ("anc", "0.499", None, 4),
+        ("platelets", "50", None, 2),
+        ("platelets", "49.999", None, 3),
+        ("platelets", "25", None, 3),
+        ("platelets", "24.999", None, 4),
+        ("hemoglobin", "8.0", None, 2),
+        ("hemoglobin", "7.9", None, 3),
+        ("alt", "120", "40", 1),
+        ("alt", "200", "40", 2),
+        ("alt", "800", "40", 3),
+        ("alt", "804", "40", 4),
+        ("bilirubin_total", "1.8", "1.2", 1),
+        ("bilirubin_total", "3.6", "1.2", 2),
+        ("bilirubin_total", "12.0", "1.2", 3),
+        ("bilirubin_total", "12.1", "1.2", 4),
+        ("ggt", "125", "50", 1),
+        ("ggt", "251", "50", 3),
+        ("alp", "301", "60", 3),
+        ("creatinine", "1.8", "1.2", 1),
+        ("creatinine", "3.6", "1.2", 2),
+        ("creatinine", "7.21", "1.2", 4),
+        ("alc", "0.199", None, 4),
+    ],
+)
+def test_grade_at_the_boundary(concept: str, value: str, uln: str | None, grade: int) -> None:
+    assert grade_lab(observed(concept, value, uln)).grade == grade
+
+
+@pytest.mark.parametrize(("value", "grade"), [("3.0", 2), ("3.01", 3), ("1.5", 1), ("1.51", 2)])
+def test_creatinine_uses_the_worse_of_limit_and_baseline(value: str, grade: int) -> None:
+    baseline = observed("creatinine", "1.0", "1.2")
+    assert grade_lab(observed("creatinine", value, "1.2"), baseline).grade == grade
+
+
+def test_without_an_upper_limit_there_is_no_liver_grade() -> None:
+    graded = grade_lab(observed("alt", "900"))
+    assert graded.grade is None
+    assert graded.no_limit
+
+
+def test_without_a_lower_limit_only_grade_1_is_open() -> None:
+    assert grade_lab(observed("anc", "1.6")).no_limit
+    assert grade_lab(observed("anc", "1.4")).grade == 2
+    assert grade_lab(observed("anc", "1.6", lln="1.8")).grade == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "comparator", "grade", "open_above"),
+    [("0.5", "<", 4, False), ("1.0", "<", 3, True), ("2.0", "<", None, False), ("2.0", ">", 0, False)],
+)
+def test_a_bound_grades_only_where_it_decides(
+    value: str, comparator: str, grade: int | None, open_above: bool
+) -> None:
+    graded = grade_lab(observed("anc", value, comparator=comparator))
+    assert (graded.grade, graded.at_least) == (grade, open_above)
+
+
+@pytest.mark.parametrize("baseline", ["30", "60", "200"])
+def test_an_abnormal_baseline_is_the_reference(baseline: str) -> None:
+    graded = grade_lab(observed("alt", "240", "40"), observed("alt", baseline, "40"))
+    assert graded.reference == ("uln" if baseline == "30" else "baseline")
+
+
+def test_another_concept_is_refused() -> None:
+    with pytest.raises(KeyError):
+        grade_lab(observed("sodium", "120"))
+
+
+VALUES = st.decimals(min_value="0.01", max_value="2000", places=2)
+
+
+@given(concept=st.sampled_from(("anc", "platelets", "hemoglobin", "alc")), one=VALUES, other=VALUES)
+def test_a_lower_count_never_has_a_lower_grade(concept: str, one: Decimal, other: Decimal) -> None:
+    low, high = sorted((one, other))
+    worse, better = grade_lab(observed(concept, str(low))), grade_lab(observed(concept, str(high)))
+    assert worse.grade is not None
+    assert better.grade is not None
+    assert worse.grade >= better.grade
+
+
+HIGH = [c for c in concepts() if c not in ("anc", "platelets", "hemoglobin", "alc")]
+
+
+@given(
+    concept=st.sampled_from(HIGH),
+    one=VALUES,
+    other=VALUES,
+    uln=st.decimals(min_value="0.5", max_value="200", places=1),
+    base=st.none() | VALUES,
+)
+def test_a_higher_value_never_has_a_lower_grade(
+    concept: str, one: Decimal, other: Decimal, uln: Decimal, base: Decimal | None
+) -> None:
+    low, high = sorted((one, other))
+    baseline = None if base is None else observed(concept, str(base), str(uln))
+    better = grade_lab(observed(concept, str(low), str(uln)), baseline)
+    worse = grade_lab(observed(concept, str(high), str(uln)), baseline)
+    assert better.grade is not None
+    assert worse.grade is not None
+    assert worse.grade >= better.grade
+
+
+def _readings(*pairs: tuple[int, str]) -> list[Observation]:
+    return [
+        Observation(
+            f"Observation/{minute}",
+            "body_temperature",
+            instant(NOON + timedelta(minutes=minute)),
+            Value(Quantity(Decimal(value), "Cel")),
+        )
+        for minute, value in pairs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "fever"),
+    [
+        (((0, "38.3"),), False),
+        (((0, "38.4"),), True),
+        (((0, "38.0"), (60, "38.1")), False),
+        (((0, "38.0"), (61, "38.1")), True),
+        (((0, "38.0"), (30, "37.9"), (61, "38.1")), False),
+    ],
+)
+def test_fever_of_febrile_neutropenia(pairs: tuple[tuple[int, str], ...], fever: bool) -> None:
+    p = rulebook().parameters["grading.ctcae-labs"]
+    assert febrile(_readings(*pairs), p) is fever
