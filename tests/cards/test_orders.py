@@ -21,11 +21,12 @@ from cards.finding import (
     VaccineProposal,
     msg,
 )
-from cards.orders import CannotMoveError, dose_text, draft_order, json_number, moved, pruned
+from cards.orders import CannotMoveError, codeable, dose_text, draft_order, json_number, moved, pruned
 from cards.texts import Language
 from cds.protocol.walker import fhir_fault
-from fhir_mapping.chart import Amount, Route
-from tests.cards.desk import NOW, RULE, context
+from fhir_mapping.chart import Amount, Drafts, Route
+from fhir_mapping.read import read_drafts
+from tests.cards.desk import NOW, RULE, ZONE, context
 
 ATC = "http://www.whocc.no/atc"
 SNOMED = "http://snomed.info/sct"
@@ -259,6 +260,77 @@ def test_numbers_in_json(value: str, expected: int | float) -> None:
     shown = json_number(Decimal(value))
     assert shown == expected
     assert type(shown) is type(expected)
+
+
+# --- read back by our own mapper
+
+
+def _read_back(proposal: Proposal) -> Drafts:
+    order = _order(proposal) | {"id": "d1"}
+    return read_drafts([order], patient_id="p1", now=NOW, zone=ZONE, terminology=context().terminology)
+
+
+def test_a_drafted_dose_is_read_as_it_was_meant() -> None:
+    (record,) = _read_back(TOCILIZUMAB).drugs.all
+    assert record.ingredients == ("tocilizumab",)
+    assert record.route is Route.INTRAVENOUS
+    assert record.dose is not None
+    assert (record.dose.amount, record.dose.per) == (_amount("560", "mg"), _amount("8", "mg/kg"))
+    assert "purpose_treatment" in record.purposes
+    assert "crs" in record.reasons
+    assert [moment.earliest for moment in record.timing.doses] == [NOW]
+    assert record.timing.infusion_minutes == 60
+
+
+@pytest.mark.parametrize(
+    ("repeat", "start", "starts"),
+    [
+        (Repeat(every_hours=6, days=1), NOW, [0, 6, 12, 18]),
+        (Repeat(every_hours=12, count=3), NOW, [0, 12, 24]),
+        (Repeat(every_hours=24, days=3), NOW, [0, 24, 48]),
+        (Repeat(every_hours=168, count=2), NOW, [0, 168]),
+        (Repeat(every_hours=8, days=2), None, [0, 8, 16, 24, 32, 40]),
+    ],
+)
+def test_a_drafted_schedule_is_read_as_it_was_meant(
+    repeat: Repeat, start: datetime | None, starts: list[int]
+) -> None:
+    proposal = DrugProposal("dexamethasone", Route.ORAL, _amount("10", "mg"), repeat=repeat, start=start)
+    (record,) = _read_back(proposal).drugs.all
+    assert [m.earliest for m in record.timing.doses] == [NOW + timedelta(hours=hours) for hours in starts]
+
+
+def test_a_drafted_daily_course_by_dates_is_read_day_by_day() -> None:
+    proposal = DrugProposal(
+        "dexamethasone",
+        Route.ORAL,
+        _amount("10", "mg"),
+        repeat=Repeat(every_hours=24, days=3),
+        start=NOW.date(),
+    )
+    (record,) = _read_back(proposal).drugs.all
+    assert [m.date for m in record.timing.doses] == [NOW.date() + timedelta(days=day) for day in range(3)]
+
+
+def test_a_drafted_vaccine_and_service_are_read() -> None:
+    (vaccine,) = _read_back(VaccineProposal("vac_adenovirus_live", date(2026, 10, 1))).vaccines.all
+    assert "vac_adenovirus_live" in vaccine.concepts
+    assert vaccine.when is not None
+    assert vaccine.when.date == date(2026, 10, 1)
+    (service,) = _read_back(ServiceProposal("ferritin", NOW)).services.all
+    assert "ferritin" in service.concepts
+
+
+@pytest.mark.parametrize("kind", ["drug", "vaccine"])
+def test_every_drug_and_vaccine_can_be_ordered_and_recognised(kind: str) -> None:
+    lost = []
+    for concept in context().terminology.concepts(kind):  # type: ignore[attr-defined]
+        order = {"resourceType": "MedicationRequest", "id": "d1", "status": "draft", "intent": "order"}
+        order["medicationCodeableConcept"] = codeable(concept.id, context().desk)  # type: ignore[assignment]
+        read = read_drafts([order], patient_id="p1", now=NOW, zone=ZONE, terminology=context().terminology)
+        found = {c for fact in (*read.drugs.all, *read.vaccines.all) for c in fact.concepts}
+        lost += [] if concept.id in found else [concept.id]
+    assert lost == []
 
 
 # --- moves
