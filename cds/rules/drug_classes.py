@@ -6,7 +6,8 @@ high-dose chemotherapy. The dose limits come from the caller, so a site may chan
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -244,20 +245,35 @@ class DrugClasses:
         `given` are (drug, day, record reference) of systemic doses; a regimen is there where each of its
         member groups was given within `cycle_days` of its first drug. Answer: record reference -> regimens.
         """
-        doses = sorted(given, key=lambda dose: (dose[1], dose[0], dose[2]))
+        references: dict[tuple[date, str], set[str]] = {}
+        for drug, day, reference in given:
+            references.setdefault((day, drug), set()).add(reference)
+        doses = sorted(references)
         result: dict[str, set[str]] = {}
         for regimen in self.regimens:
-            if not regimen.inferred_from:
-                continue
-            wanted = frozenset[str]().union(*regimen.inferred_from)
-            own = [dose for dose in doses if dose[0] in wanted]
-            for _, start, _ in own:
-                cycle = [dose for dose in own if 0 <= (dose[1] - start).days <= cycle_days]
-                drugs = {dose[0] for dose in cycle}
-                if all(group & drugs for group in regimen.inferred_from):
-                    for _, _, reference in cycle:
-                        result.setdefault(reference, set()).add(regimen.regimen)
+            for day, drug in _of_cycles(doses, regimen.inferred_from, cycle_days):
+                for reference in references[day, drug]:
+                    result.setdefault(reference, set()).add(regimen.regimen)
         return {reference: frozenset(regimens) for reference, regimens in result.items()}
+
+
+def _of_cycles(
+    doses: Sequence[tuple[date, str]], groups: Sequence[frozenset[str]], cycle_days: int
+) -> set[tuple[date, str]]:
+    """Doses that belong to a cycle in which every member group was given; `doses` in time order."""
+    wanted = frozenset[str]().union(*groups)
+    own = [dose for dose in doses if dose[1] in wanted]
+    found: set[tuple[date, str]] = set()
+    end = 0
+    inside: Counter[str] = Counter()
+    for begin, (start, drug) in enumerate(own):
+        while end < len(own) and (own[end][0] - start).days <= cycle_days:
+            inside[own[end][1]] += 1
+            end += 1
+        if all(any(inside[member] for member in group) for group in groups):
+            found.update(own[begin:end])
+        inside[drug] -= 1
+    return found
 
 
 def _route_fits(rule: RouteRule, route: Route | None) -> bool:

@@ -8,7 +8,7 @@ for GvHD in one month and against nausea in another.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -213,15 +213,15 @@ def _started_from(end: End, first: Moment | None, since: date | None) -> bool:
 class _Cycle:
     """Cytotoxic doses of one regimen."""
 
-    ends: list[End]
     records: list[DrugRecord]
+    end: End = field(default_factory=lambda: End(None))
     first: Moment | None = None
     reference: str = ""
     kind: Kind = Kind.ADMINISTRATION
 
     def add(self, end: End, first: Moment | None, reference: str, kind: Kind) -> None:
-        before = _latest(self.ends)
-        self.ends.append(end)
+        before = self.end
+        self.end = _latest([before, end])
         if first is not None and (self.first is None or first.earliest < self.first.earliest):
             self.first = first
         newer = end.last is not None and (before.last is None or end.last.latest >= before.last.latest)
@@ -259,7 +259,7 @@ def _of_exposure(
         found = membership(case, record, drug)
         regimens = regimens_of(case, record, found)
         for name in regimens:
-            cycle = cycles.setdefault(name, _Cycle([], []))
+            cycle = cycles.setdefault(name, _Cycle([]))
             cycle.records.append(record)
             cycle.add(end_of(record), record.timing.first, record.reference, _kind(record))
         for name in _own_classes(found, regimens):
@@ -345,9 +345,7 @@ def _procedures(case: Case, anchor: date | None, since: date | None, cycles: dic
             continue
         regimens = sorted(r for r in procedure.regimens if drug_classes().regimen_classes(r))
         for name in regimens:
-            cycles.setdefault(name, _Cycle([], [])).add(
-                end, procedure.start, procedure.reference, Kind.PROCEDURE
-            )
+            cycles.setdefault(name, _Cycle([])).add(end, procedure.start, procedure.reference, Kind.PROCEDURE)
         if not regimens:
             found.append(_of_procedure(procedure, "chemotherapy", "DC9"))
     return found
@@ -402,6 +400,12 @@ def _later(end: End, other: End) -> bool:
     return end.last.latest > other.last.latest
 
 
+@once_per_case
+def _remembered(case: Case) -> dict[object, tuple[Use, ...]]:
+    """Several rules ask for the same uses."""
+    return {}
+
+
 def uses(
     case: Case, anchor: date | None, since: date | None = None, without: frozenset[str] = frozenset()
 ) -> tuple[Use, ...]:
@@ -409,6 +413,13 @@ def uses(
 
     Records whose reference is in `without` do not count. Sorted by subject. CAR-T products are no exposure.
     """
+    known, key = _remembered(case), (anchor, since, without)
+    if key not in known:
+        known[key] = _uses(case, anchor, since, without)
+    return known[key]
+
+
+def _uses(case: Case, anchor: date | None, since: date | None, without: frozenset[str]) -> tuple[Use, ...]:
     cycles: dict[str, _Cycle] = {}
     found: list[Use] = []
     for exposure in case.chart.exposures:
@@ -421,7 +432,7 @@ def uses(
     if since is None:
         found += _newest_per_class(_transplant_of_unknown_type(case, anchor))
     for name, cycle in cycles.items():
-        end = _latest(cycle.ends)
+        end = cycle.end
         found.append(
             Use(
                 subject=name,
