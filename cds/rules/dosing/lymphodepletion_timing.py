@@ -123,6 +123,10 @@ def _earliest(case: Case, found: Interval) -> datetime | date:
     return found.last.date + timedelta(days=case.p(RULE).int("least_days"))
 
 
+def _day(moment: datetime | date) -> date:
+    return moment.date() if isinstance(moment, datetime) else moment
+
+
 # --- one verdict
 
 
@@ -223,11 +227,13 @@ def _finding(case: Case, found: Interval, resource: str) -> Finding:
     values: dict[str, Scalar] = {
         "row": found.row.value,
         "interval_days": found.days,
-        "earliest": earliest if found.row is Row.TOO_EARLY else first,
         "latest": latest,
         "repeat_after": repeat,
         **extra,
     }
+    early = found.row is Row.TOO_EARLY
+    if early or outcome is Outcome.MET:
+        values["earliest"] = earliest if early else first
     if found.hours is not None:
         values["interval_h"] = Decimal(str(round(found.hours, 2)))
     if found.planned:
@@ -244,7 +250,7 @@ def _finding(case: Case, found: Interval, resource: str) -> Finding:
         summary=msg(f"summary.{key}", **shown),
         subject=resource,
         detail=(
-            Paragraph(msg("detail.found", **shown)),
+            Paragraph(msg("detail.found" if found.hours is None else "detail.found-hours", **shown)),
             Bullet(msg("detail.window", **shown)),
             Bullet(msg(f"detail.{key}", **shown)),
             *blocks,
@@ -254,7 +260,7 @@ def _finding(case: Case, found: Interval, resource: str) -> Finding:
         missing=missing,
         resource=resource,
         suggestions=_suggestions(case, found, key, resource),
-        until=earliest.date() if isinstance(earliest, datetime) else earliest,
+        until=_day(earliest) if early else None,
         unconcluded=outcome is Outcome.UNKNOWN,
     )
 

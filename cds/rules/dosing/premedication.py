@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from cards.finding import Action, Basis, Create, Delete, DrugProposal, Suggestion, msg
+from cards.finding import Basis, Create, Delete, DrugProposal, Suggestion, msg
 from cds.engine.case import Case
 from cds.rules.body_size import is_adult, weight
 from fhir_mapping.chart import Amount, ConditionState, DrugRecord, Moment, Route
@@ -75,9 +75,12 @@ def _start(case: Case) -> datetime | None:
 
 
 def suggestions(case: Case, instead_of: DrugRecord | None = None) -> tuple[Suggestion, ...]:
-    """One button per drug that nothing speaks against; the first one also removes a drafted steroid."""
+    """A button that removes a drafted steroid, and one per drug that nothing speaks against."""
     barred = {entry.drug for entry in withheld(case)}
     result: list[Suggestion] = []
+    if instead_of is not None:
+        remove = (Delete(instead_of.reference),)
+        result.append(Suggestion("remove", msg("suggest.remove"), remove, recommended=True))
     for name, drug in OFFERS.items():
         if drug in barred:
             continue
@@ -91,10 +94,5 @@ def suggestions(case: Case, instead_of: DrugRecord | None = None) -> tuple[Sugge
             purpose="purpose_premedication",
             note=None if dose is not None else msg("note.dose-by-site"),
         )
-        actions: tuple[Action, ...] = (Create(proposal),)
-        if instead_of is not None and not result:
-            actions = (Delete(instead_of.reference), *actions)
-        result.append(Suggestion(name, msg(f"suggest.{name}"), actions))
-    if instead_of is not None and not result:
-        result.append(Suggestion("remove", msg("suggest.remove"), (Delete(instead_of.reference),)))
+        result.append(Suggestion(name, msg(f"suggest.{name}"), (Create(proposal),)))
     return tuple(result)

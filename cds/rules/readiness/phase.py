@@ -1,4 +1,4 @@
-"""Phases and predicates of the CAR-T course that every rule shares (handbook chapter 1, chart-facts section 12).
+"""Phases and predicates of the CAR-T course that every rule shares (handbook ch. 1, chart-facts section 12).
 
 `candidate`, `collected`, `ldc`, `infusing` and `infused` are the predicates of the rule inventory. A rule
 whose predicate is false is silent.

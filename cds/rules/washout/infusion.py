@@ -22,6 +22,7 @@ from cards.finding import (
     Outcome,
     Override,
     Paragraph,
+    Selection,
     msg,
 )
 from cds.engine.case import Case, once_per_case
@@ -180,7 +181,7 @@ def _before_cells(record: DrugRecord, at: Window) -> bool:
 def _steroid(case: Case, record: DrugRecord, drug: str) -> Hit | None:
     at = window(case)
     if at.day0 is None:
-        return None
+        return _steroid_without_day0(case, record, drug)
     until = at.day0 + timedelta(days=case.p(RULE).int("steroid_until_day"))
     first = at.start if at.start is not None else at.day0
     inside = _overlaps(record, first, until)
@@ -203,6 +204,19 @@ def _steroid(case: Case, record: DrugRecord, drug: str) -> Hit | None:
     if after is None or toxicity_recorded(case):
         return None
     return Hit(record, drug, Row.STEROID_AFTER, Outcome.REVIEW, Indicator.WARNING, after)
+
+
+def _steroid_without_day0(case: Case, record: DrugRecord, drug: str) -> Hit | None:
+    """Lymphodepletion has a date, the infusion has none: any later day comes before the cells."""
+    at = window(case)
+    if at.start is None or at.infused or _treats_toxicity(record):
+        return None
+    day = _overlaps(record, at.start + timedelta(days=1), date.max)
+    if day is None:
+        return None
+    if _replacement(case, record, drug):
+        return Hit(record, drug, Row.REPLACEMENT, Outcome.INFO, Indicator.INFO, day)
+    return Hit(record, drug, Row.STEROID_BEFORE, Outcome.STOP, Indicator.WARNING, day)
 
 
 # --- TKI and immunosuppressants
@@ -325,6 +339,7 @@ def _finding(case: Case, hit: Hit) -> Finding:
         missing=_missing(hit),
         resource=hit.record.reference,
         suggestions=offered,
+        selection=Selection.ANY,
         overrides=OVERRIDES,
     )
 
