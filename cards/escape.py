@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import lru_cache
 
 CHART_TEXT_LIMIT = 120
 """Longest piece of chart text shown on a card, in characters."""
@@ -34,6 +33,11 @@ def readable(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
+def _harmless(text: str) -> bool:
+    """Letters, digits and single spaces: most names, and nothing to do for them."""
+    return text.replace(" ", "").isalnum() and "  " not in text and text == text.strip()
+
+
 def _unlinked(text: str) -> str:
     """Text in which no Markdown dialect finds a bare URL or mail address."""
     if ":" not in text and "@" not in text and "." not in text:
@@ -44,6 +48,8 @@ def _unlinked(text: str) -> str:
 
 def plain(text: str) -> str:
     """Chart text for a string that is not Markdown."""
+    if _harmless(text):
+        return text
     return (
         _unlinked(_TAG.sub("‹", readable(text)))
         .translate(_BACKTICKS)
@@ -52,9 +58,10 @@ def plain(text: str) -> str:
     )
 
 
-@lru_cache(maxsize=4096)
 def markdown(text: str) -> str:
     """Chart text for GitHub-flavoured Markdown: shows as typed, in a paragraph, a list or a table cell."""
+    if _harmless(text):
+        return text
     shown = readable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     shown = _MARKDOWN.sub(r"\\\g<0>", _unlinked(shown))
     start = _LINE_START.match(shown)

@@ -12,7 +12,7 @@ import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from babel.messages.pofile import PoFileError, read_po
@@ -52,7 +52,7 @@ def language_of(tag: str) -> Language:
     return found
 
 
-@cache
+@lru_cache(maxsize=256)
 def _preferred(accept_language: str) -> Language | None:
     choices: list[tuple[float, int, Language]] = []
     for place, part in enumerate(accept_language[:1000].split(",")):

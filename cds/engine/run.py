@@ -24,6 +24,7 @@ from cards.finding import (
     msg,
 )
 from cds.engine.case import Case
+from cds.engine.flags import flagged
 from cds.engine.needs import keys_of_concept, needs
 from cds.engine.rule import ORDER_HOOKS, Rule
 from cds.engine.rulebook import Rulebook, Service
@@ -111,8 +112,9 @@ def _did_not_run(rule: Rule, case: Case, reason: str) -> Finding:
 
 
 def complete(finding: Finding, rule: Rule, case: Case, rulebook: Rulebook) -> Finding:
-    """Forbidden suggestions out, reasons of missing facts sharpened, losses that could matter added."""
-    finding = safe(case, finding, rulebook.terminology)
+    """Forbidden suggestions out, flags of the evidence in, reasons of missing facts sharpened, losses that
+    could matter added."""
+    finding = flagged(safe(case, finding, rulebook.terminology), case.chart)
     missing = tuple(_sharpened(m, case, rulebook) for m in finding.missing)
     losses = _losses(rule, case, rulebook) if finding.indicator is not None or finding.unconcluded else ()
     if missing == finding.missing and not losses:
