@@ -310,7 +310,7 @@ def _of_procedure(
     procedure: Procedure, concept: str, drug_class: str, single_day: Moment | None = None
 ) -> Use:
     end = End(single_day) if single_day is not None else procedure_end(procedure)
-    used = sorted(procedure.used)
+    used = sorted(procedure.used & drug_classes().drugs("DC7"))
     return Use(
         subject=procedure.reference,
         concept=used[0] if drug_class == "DC7" and used else concept,

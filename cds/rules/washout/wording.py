@@ -19,7 +19,7 @@ Values = dict[str, Scalar | list[Scalar] | list[dict[str, Scalar]]]
 def shown_name(use: Use) -> Shown:
     """Concept name with its route where the route decides."""
     if use.route is Route.INTRATHECAL:
-        return msg("name.routed", drug=Name(use.concept), route=Name(use.route.value))
+        return msg("name.intrathecal", drug=Name(use.concept))
     return Name(use.concept) if use.concept else Text(use.name)
 
 
