@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from cards.finding import Bullet, Finding, Indicator, Name, Outcome, Paragraph, msg
+from cards.finding import Bullet, Finding, Indicator, Name, Outcome, Paragraph, Text, msg
 from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.bispecific.tarlatamab import (
@@ -113,12 +113,13 @@ def _steroids(case: Case, doses: list[Moment]) -> Iterator[Finding]:
 
 
 def _finding(record: DrugRecord, dose: Moment, row: str) -> Finding:
-    drug = record.ingredients[0] if record.ingredients else ""
+    named = next((name for name in (*record.ingredients, *_CLASSES) if name in record.concepts), "")
+    drug = Name(named) if named else Text(record.name)
     return Finding(
         rule=RULE,
         outcome=Outcome.INFO,
         indicator=Indicator.INFO,
-        summary=msg(f"summary.{row}", drug=Name(drug)),
+        summary=msg(f"summary.{row}", drug=drug),
         subject=record.reference,
         detail=(Paragraph(msg(f"detail.{row}")), Bullet(msg("criterion", dose=dose))),
         values={"row": row},

@@ -14,18 +14,56 @@ from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
 from cds.rules.bispecific import answers
 from cds.rules.bispecific.ladder import OffLadder, broken, restart_label
+from cds.rules.bispecific.neuro import neuro_state
+from cds.rules.bispecific.orders import Row
 from cds.rules.bispecific.tarlatamab import (
     DRUG,
     dosed,
     history_unread,
+    last_exposure,
     on_treatment,
     place,
+    start_of,
     tarlatamab_events,
     tarlatamab_ladder,
+    under_judgement,
 )
+from cds.rules.bispecific.toxicity import crs_since_previous_dose
 from cds.rules.dosing.tarlatamab_step_up import order_findings, stopped_or_held
 
 RESTART = "dosing.tarlatamab-restart"
+
+
+def _not_tolerated(case: Case) -> Iterator[Finding]:
+    """The 10 mg after a new first step needs that step to have been tolerated: no CRS or ICANS of grade 3
+    or more since, also when it has resolved."""
+    neuro = neuro_state(case)
+    icans = 0
+    last = last_exposure(case)
+    if neuro is not None and last is not None:
+        recorded = [e.effective for e in neuro.evidence if e.effective is not None]
+        recent = [when for when in recorded if when.latest >= start_of(last, case.now)]
+        icans = neuro.ever if recent else 0
+    worst = max(crs_since_previous_dose(case), icans)
+    if worst < case.p(RESTART).int("not_tolerated_from_grade"):
+        return
+    for judged in under_judgement(case):
+        place_before = judged.place
+        if judged.row not in (Row.CORRECT, Row.LATE) or place_before is None or last is None:
+            continue
+        if not (place_before.restarted and place_before.given == 1 and place_before.last == last.day):
+            continue
+        yield Finding(
+            rule=RESTART,
+            outcome=Outcome.REVIEW,
+            indicator=Indicator.WARNING,
+            summary=msg("summary.not-tolerated", drug=Name(DRUG), grade=worst),
+            subject=judged.reference,
+            detail=(Paragraph(msg("detail.not-tolerated", drug=Name(DRUG))),),
+            values={"row": "not-tolerated", "toxicity_grade": worst, "label": judged.label},
+            evidence=answers.event_evidence(tarlatamab_events(case), DRUG),
+            resource=judged.reference,
+        )
 
 
 @rule(RESTART)
@@ -35,6 +73,7 @@ def restart(case: Case) -> Iterator[Finding]:
     if case.hook is not Hook.PATIENT_VIEW:
         if not history_unread(case) or dosed(case):
             yield from order_findings(case, RESTART)
+            yield from _not_tolerated(case)
         return
     where = place(case)
     if isinstance(where, OffLadder) or where.last is None or not on_treatment(case):

@@ -1,0 +1,81 @@
+"""The agent table: what it must have to load, and that a new agent is data."""
+
+from pathlib import Path
+
+import pytest
+
+from cds.engine.parameters import DataError, load_yaml, parameters_from
+from cds.engine.tables import shared_table
+from cds.rules.bispecific.agents import AgentError, agents, agents_from, ladder_of
+
+HEAD = """
+tables:
+  agents:
+    rows:
+      - {agent: elranatamab, status: enabled, version: 1, dated: 2025-01-01, source: a test}
+"""
+CELLS = """
+  cells:
+    rows:
+      - {agent: elranatamab, cell: route, value: route_subcutaneous, source: a test}
+      - {agent: elranatamab, cell: infusion_minutes, value: 1, source: a test}
+      - {agent: elranatamab, cell: cycle_days, value: 28, source: a test}
+      - {agent: elranatamab, cell: vials_mg, value: [2, 5], source: a test}
+      - {agent: elranatamab, cell: third_dose_floor_days, value: 7, source: a test}
+      - {agent: elranatamab, cell: third_dose_clear_days, value: 7, source: a test}
+"""
+LADDER = """
+  ladder:
+    rows:
+      - {agent: elranatamab, step: S1, dose_mg: 2, min_gap_days: 0, due_gap_days: 0, monitored: true,
+         source: a test}
+      - {agent: elranatamab, step: S2, dose_mg: 5, min_gap_days: 3, due_gap_days: 3, monitored: true,
+         source: a test}
+"""
+RESTART = """
+  restart:
+    rows:
+      - {agent: elranatamab, row: A, after: 1, max_days: 14, source: a test}
+"""
+
+
+def _loaded(tmp_path: Path, text: str) -> object:
+    path = tmp_path / "ladders.yaml"
+    path.write_text(text, encoding="utf-8")
+    return agents_from(parameters_from(path, "tables/ladders", load_yaml(path)))
+
+
+def test_a_complete_row_of_another_agent_loads_without_code(tmp_path: Path) -> None:
+    loaded = _loaded(tmp_path, HEAD + CELLS + LADDER + RESTART)
+    ladder = loaded["elranatamab"].ladder  # type: ignore[index]
+    assert [step.dose for step in ladder.steps] == [2, 5]
+
+
+def test_a_row_with_an_unsourced_cell_is_refused_with_its_line(tmp_path: Path) -> None:
+    broken = CELLS.replace("cell: cycle_days, value: 28, source: a test", "cell: cycle_days, value: 28")
+    with pytest.raises(DataError, match=r"ladders\.yaml:\d+: .*without a source"):
+        _loaded(tmp_path, HEAD + broken + LADDER + RESTART)
+
+
+@pytest.mark.parametrize("cell", ["route", "infusion_minutes", "cycle_days", "vials_mg"])
+def test_an_enabled_row_without_a_cell_is_refused(tmp_path: Path, cell: str) -> None:
+    lines = [line for line in CELLS.splitlines() if f"cell: {cell}," not in line]
+    with pytest.raises(AgentError, match=cell):
+        _loaded(tmp_path, HEAD + "\n".join(lines) + LADDER + RESTART)
+
+
+def test_every_row_of_our_table_is_cited() -> None:
+    table = shared_table("bispecific_ladders")
+    for name in ("agents", "cells", "ladder", "restart"):
+        for row in table.table(name):
+            assert len(str(row["source"])) > 10, row
+
+
+def test_only_tarlatamab_has_numbers() -> None:
+    assert [a.concept for a in agents().values() if a.ladder is not None] == ["tarlatamab"]
+    with pytest.raises(AgentError):
+        ladder_of("glofitamab")
+
+
+def test_the_28_day_limit_is_marked_unverified() -> None:
+    assert [limit.verified for limit in ladder_of("tarlatamab").limits] == [True, True, False]
