@@ -1,0 +1,78 @@
+"""Urine output of the last hours (chart-facts O12): volumes over their periods, or a charted rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from cards.finding import Evidence
+from cds.engine.case import Case
+from cds.rules.evidence import of_observation
+from fhir_mapping.chart import Observation
+
+
+@dataclass(frozen=True, slots=True)
+class UrineOutput:
+    """Mean rate over `hours`: in mL/h, and in mL/kg/h where the chart gives that instead."""
+
+    ml_h: Decimal | None
+    ml_kg_h: Decimal | None
+    hours: Decimal
+    evidence: tuple[Evidence, ...]
+
+
+def _periods(
+    case: Case, start: datetime, end: datetime
+) -> list[tuple[datetime, datetime, Decimal, Observation]]:
+    """Charted volumes with their periods; a point volume covers the time since the previous record."""
+    found = []
+    previous: datetime | None = None
+    for o in case.chart.series("urine_output"):
+        quantity = o.value.quantity
+        if quantity is None or quantity.comparator:
+            continue
+        begun = o.started.earliest if o.started is not None else previous
+        previous = o.when.latest
+        if begun is None or begun >= o.when.latest:
+            continue
+        if o.when.latest > start and begun < end:
+            found.append((begun, o.when.latest, quantity.value, o))
+    return found
+
+
+def urine_output(case: Case, hours: Decimal) -> UrineOutput | None:
+    """Mean urine output of the last `hours`; None where none is charted."""
+    end = case.now
+    start = end - timedelta(hours=float(hours))
+    volume, covered = Decimal(0), Decimal(0)
+    evidence: list[Evidence] = []
+    for begun, finished, ml, observation in _periods(case, start, end):
+        share = (min(finished, end) - max(begun, start)) / (finished - begun)
+        volume += ml * Decimal(str(share))
+        covered += Decimal(str((min(finished, end) - max(begun, start)) / timedelta(hours=1)))
+        evidence.append(of_observation(observation))
+    if covered > 0:
+        return UrineOutput(volume / covered, None, covered, tuple(evidence))
+    rates = [
+        o
+        for o in case.chart.series("urine_output_rate").between(start, end)
+        if o.value.quantity is not None and not o.value.quantity.comparator
+    ]
+    per_hour: list[Decimal] = []
+    per_kg: list[Decimal] = []
+    for o in rates:
+        assert o.value.quantity is not None
+        reported = o.value.quantity.reported
+        if reported is not None and reported.unit == "mL/kg/h":
+            per_kg.append(reported.value)
+        elif o.value.quantity.unit == "mL/kg/h":
+            per_kg.append(o.value.quantity.value)
+        elif o.value.quantity.unit == "mL/h":
+            per_hour.append(o.value.quantity.value)
+    facts = tuple(of_observation(o) for o in rates)
+    if per_hour:
+        return UrineOutput(sum(per_hour, Decimal(0)) / len(per_hour), None, hours, facts)
+    if per_kg:
+        return UrineOutput(None, sum(per_kg, Decimal(0)) / len(per_kg), hours, facts)
+    return None
