@@ -26,6 +26,7 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.dosing.premedication import DRUGS, OFFERS, RULE, infusion_start, suggestions, withheld
+from cds.rules.readiness.phase import collected
 from cds.rules.washout import infusion
 from fhir_mapping.chart import DrugRecord, Moment
 
@@ -157,7 +158,12 @@ def _steroid(case: Case, draft: DrugRecord) -> Finding | None:
 
 
 def _infusion_order(case: Case) -> str | None:
-    """Reference of the infusion order of this hook; None where none is judged."""
+    """Reference of the infusion order of this hook; None where none is judged.
+
+    Before the collection a product order is one for manufacturing.
+    """
+    if not collected(case):
+        return None
     drugs = case.judged_drugs("class_cell_gene_therapy", "car_t_infusion")
     services = case.judged_services("car_t_infusion")
     references = [*(d.reference for d in drugs), *(s.reference for s in services)]

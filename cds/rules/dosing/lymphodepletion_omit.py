@@ -30,6 +30,7 @@ from cds.rules.body_size import evidence_of
 from cds.rules.disease import disease_evidence
 from cds.rules.dosing.ldc import orders
 from cds.rules.dosing.white_cells import per_ul, week_before
+from cds.rules.readiness.phase import collected
 from fhir_mapping.chart import ConditionState, Flag, Moment, Observation
 
 RULE = "dosing.lymphodepletion-omit"
@@ -170,10 +171,13 @@ def _consider(
 
 
 def _infusion(case: Case, resource: str, day: date | None) -> Iterator[Finding]:
-    """O6 and O7 on an infusion order without lymphodepletion."""
+    """O6 and O7 on an infusion order without lymphodepletion.
+
+    More than a week ahead lymphodepletion may still be ordered, so nothing is said.
+    """
     numbers = case.p(RULE)
     day0 = day or case.chart.course.day0_any or case.today
-    if recent_lymphodepletion(case, day0):
+    if (day0 - case.today).days > numbers.int("window_days") or recent_lymphodepletion(case, day0):
         return
     test = _white_cells(case, day0)
     count = None if test is None else per_ul(test)
@@ -210,7 +214,8 @@ def omit(case: Case) -> Iterator[Finding]:
         yield from _neutropenia(case, found.reference)
         return
     signed = infusion_order(case)
-    if signed is not None and case.chart.course.infused is None:
+    # before the collection the order is one for manufacturing, not for the infusion
+    if signed is not None and collected(case) and case.chart.course.infused is None:
         reference, when = signed
         yield from _infusion(case, reference, None if when is None else when.date)
         yield from _neutropenia(case, signed[0])

@@ -31,6 +31,7 @@ class Interval:
     waivable: bool = False  # never not-met: short gaps are waived (rituximab)
     needs_counts: bool = False  # besides the days, enough T cells in the blood
     asks: bool = False  # a short gap is a question, no verdict (transplant of unknown type)
+    verified: bool = True  # False: nobody has compared the figure with its primary source
 
     @property
     def ranged(self) -> bool:
@@ -77,6 +78,7 @@ def _interval(numbers: Parameters, row: Mapping[str, Any]) -> Interval:
         waivable=bool(row.get("waivable", False)),
         needs_counts=bool(row.get("needs_counts", False)),
         asks=bool(row.get("asks", False)),
+        verified=numbers.items[row["low"]].verified,
     )
 
 

@@ -43,6 +43,8 @@ def line_values(line: Line) -> dict[str, Scalar]:
         values["route"] = line.use.route.value
     if line.end.last is not None:
         values["last_dose"] = line.end.last.date
+        if not line.end.last.day_known:
+            values["partial_date"] = True
     if line.end.ongoing:
         values["ongoing"] = True
     if line.gap is not None:
@@ -99,6 +101,9 @@ def notes(lines: Iterable[Line]) -> tuple[Block, ...]:
     add("note.ordered-only", (line for line in found if line.use.kind is Kind.ORDER))
     add("note.by-name", (line for line in found if Flag.BY_NAME in line.use.flags))
     add("note.route-assumed", (line for line in found if line.use.drug and line.use.route is None))
+    unverified = tuple(dict.fromkeys(line.interval.row for line in found if not line.interval.verified))
+    if unverified:
+        result.append(msg("note.unverified", rows=Items(unverified)))
     add("note.stopped-order", (x for x in found if not x.end.known and _stopped(x.use)))
     for line in found:
         if line.possible is not None:
