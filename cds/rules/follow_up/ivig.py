@@ -1,0 +1,445 @@
+"""Immunoglobulin replacement after CAR-T cells (Figure 11): start, continue, hold, restart, release."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+
+from cards.finding import (
+    Bullet,
+    Create,
+    DrugProposal,
+    Evidence,
+    Finding,
+    Indicator,
+    Message,
+    Missing,
+    Outcome,
+    Paragraph,
+    Scalar,
+    ServiceProposal,
+    Shown,
+    Suggestion,
+    msg,
+)
+from cds.engine.case import Case, once_per_case
+from cds.engine.rule import rule
+from cds.rules import evidence
+from cds.rules.after_cart import INFECTIONS
+from cds.rules.body_size import is_adult
+from cds.rules.follow_up.b_cell_recovery import b_cells
+from cds.rules.follow_up.infections import Burden, burden
+from fhir_mapping.chart import (
+    Amount,
+    DrugRecord,
+    DrugSource,
+    DrugState,
+    LossReason,
+    Observation,
+    Route,
+    add_months,
+)
+
+RULE = "follow-up.ivig"
+DRUGS = ("ivig", "subcutaneous_immunoglobulin")
+
+
+class State(StrEnum):
+    """Columns of the figure."""
+
+    NEVER = "A"
+    REPLACED = "B"
+    HELD = "C"
+    RELEASED = "D"
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """Where the patient stands, and what was tested since the last dose."""
+
+    state: State
+    last: date | None  # last dose given
+    next_dose: date | None
+    records: tuple[DrugRecord, ...]
+    high_run: tuple[Observation, ...] = ()  # unbroken run of tests above the limit, oldest first
+    hold_test: Observation | None = None  # the result that led to the hold
+
+
+def _doses(case: Case) -> tuple[DrugRecord, ...]:
+    return tuple(
+        d for d in case.chart.drugs.of(*DRUGS) if d.given and "hyperimmune_globulin" not in d.concepts
+    )
+
+
+def _last_day(record: DrugRecord, today: date) -> date | None:
+    """Day of the last dose that is not in the future."""
+    for moment in (record.timing.last, record.timing.first):
+        if moment is not None and moment.date <= today:
+            return moment.date
+    return None
+
+
+def _plan(case: Case) -> tuple[bool, date | None, tuple[DrugRecord, ...]]:
+    """Is a further dose planned, on which day, by which orders."""
+    found: list[DrugRecord] = []
+    days: list[date] = []
+    for record in case.chart.drugs.of(*DRUGS):
+        if not record.in_force or record.timing.as_needed:
+            continue
+        timing = record.timing
+        ahead = [m.date for m in timing.doses if m.date >= case.today]
+        if timing.first is not None and timing.first.date >= case.today:
+            ahead.append(timing.first.date)
+        if timing.last is not None and timing.last.date > case.today:
+            ahead.append(timing.last.date)
+        running = timing.ongoing or (record.source is DrugSource.STATEMENT and timing.last is None)
+        if running or ahead:
+            found.append(record)
+            days += ahead
+    return bool(found), min(days, default=None), tuple(found)
+
+
+def _held_orders(case: Case) -> tuple[DrugRecord, ...]:
+    ended = (DrugState.ON_HOLD, DrugState.STOPPED)
+    return tuple(
+        d
+        for d in case.chart.drugs.of(*DRUGS)
+        if d.state in ended and d.source in (DrugSource.ORDER, DrugSource.STATEMENT)
+    )
+
+
+def _tests_since(case: Case, last: date | None) -> list[Observation]:
+    """IgG results that are troughs of the time without doses."""
+    wash = case.p(RULE).int("trough_days")
+    return [
+        o
+        for o in case.chart.series("igg")
+        if o.value.quantity is not None and (last is None or (o.when.date - last).days >= wash)
+    ]
+
+
+def _chain(case: Case, last: date | None) -> tuple[tuple[Observation, ...], Observation | None]:
+    """The four-weekly tests above the limit that follow the result which led to the hold.
+
+    That result is one above the limit within the dosing interval of the last dose. A value at or below the
+    limit, or one that does not decide, begins the run anew.
+    """
+    p = case.p(RULE)
+    tests = _tests_since(case, last)
+    hold: Observation | None = None
+    if last is not None:
+        for test in tests:
+            if (test.when.date - last).days > p.int("dose_days"):
+                break
+            if test.value.quantity is not None and test.value.quantity.above(p["igg_mg_dl"]) is True:
+                hold = test
+                break
+    run: list[Observation] = []
+    previous = hold.when.date if hold is not None else last
+    for test in tests:
+        if hold is not None and test.when.latest <= hold.when.latest:
+            continue
+        assert test.value.quantity is not None
+        if test.value.quantity.above(p["igg_mg_dl"]) is not True:
+            run, previous = [], test.when.date
+            continue
+        if previous is not None and (test.when.date - previous).days < p.int("test_gap_days"):
+            continue
+        run.append(test)
+        previous = test.when.date
+    return tuple(run), hold
+
+
+@once_per_case
+def replacement(case: Case) -> Replacement:
+    """State A to D of the figure from doses, plans and the tests since the last dose."""
+    p = case.p(RULE)
+    given = _doses(case)
+    days = [day for d in given if (day := _last_day(d, case.today)) is not None]
+    last = max(days, default=None)
+    planned, next_dose, orders = _plan(case)
+    held = _held_orders(case)
+    if planned:
+        return Replacement(State.REPLACED, last, next_dose, (*given[-1:], *orders))
+    if last is not None and not held and (case.today - last).days <= p.int("dose_days"):
+        return Replacement(State.REPLACED, last, None, given[-1:])
+    if last is None and not held:
+        return Replacement(State.NEVER, None, None, ())
+    run, hold = _chain(case, last)
+    released = len(run) >= p.int("release_tests")
+    state = State.RELEASED if released else State.HELD
+    return Replacement(state, last, None, (*given[-1:], *held), run, hold)
+
+
+def released(case: Case) -> bool:
+    """The figure asks for no further IgG tests (state D)."""
+    return replacement(case).state is State.RELEASED
+
+
+@dataclass(frozen=True, slots=True)
+class Trough:
+    """The IgG that decides; `test` None: none is fit, `missing` says why."""
+
+    test: Observation | None
+    missing: tuple[Missing, ...] = ()
+
+
+def trough(case: Case, last: date | None) -> Trough:
+    """Newest IgG, not too old and not too soon after a dose."""
+    p = case.p(RULE)
+    newest = case.chart.series("igg").latest(case.now, None, lambda o: o.value.quantity is not None)
+    if newest is None:
+        return Trough(None, (Missing("igg"),))
+    old = (case.today - newest.when.date).days > p.int("igg_age_days")
+    days = [day for d in _doses(case) if (day := _last_day(d, newest.when.date)) is not None]
+    soon = bool(days) and (newest.when.date - max(days)).days < p.int("trough_days")
+    if old or soon:
+        return Trough(None, (Missing("igg", LossReason.STALE, newest.reference),))
+    return Trough(newest)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One row of the table."""
+
+    row: str
+    outcome: Outcome
+    indicator: Indicator
+    start: bool = False
+    tests: bool = False
+
+
+def table_row(state: State, low: bool, early: bool, infection: bool, child_aplasia: bool) -> Answer:
+    """The table of the rule for states A to C (D is decided by its tests, not by one value)."""
+    if state is State.NEVER:
+        if not low:
+            return Answer("A-high", Outcome.INFO, Indicator.INFO)
+        if early:
+            return Answer("A-early", Outcome.START, Indicator.WARNING, start=True)
+        if infection:
+            return Answer("A-infection", Outcome.START, Indicator.WARNING, start=True)
+        if child_aplasia:
+            return Answer("A-child", Outcome.START, Indicator.WARNING, start=True)
+        return Answer("A-choice", Outcome.CONSIDER, Indicator.INFO)
+    if state is State.REPLACED:
+        if not low:
+            return Answer("B-high", Outcome.HOLD, Indicator.WARNING, tests=True)
+        if early:
+            return Answer("B-early", Outcome.CONTINUE, Indicator.INFO)
+        if infection:
+            return Answer("B-infection", Outcome.CONTINUE, Indicator.INFO)
+        return Answer("B-may-stop", Outcome.MAY_STOP, Indicator.INFO, tests=True)
+    if low and infection:
+        return Answer("C-restart", Outcome.START, Indicator.WARNING, start=True)
+    if low:
+        return Answer("C-no-restart", Outcome.WAIT, Indicator.INFO, tests=True)
+    return Answer("C-testing", Outcome.WAIT, Indicator.INFO, tests=True)
+
+
+@rule(RULE)
+def immunoglobulin_replacement(case: Case) -> Iterator[Finding]:
+    """State and next step; on order-sign the immunoglobulin drafts."""
+    if case.chart.course.day0 is None or case.chart.patient.deceased:
+        return
+    if case.ordering:
+        for draft in case.judged_drugs(*DRUGS):
+            finding = _answer(case, draft)
+            if finding is not None:
+                yield finding
+        return
+    finding = _answer(case, None)
+    if finding is not None:
+        yield finding
+
+
+def _infected(case: Case) -> Burden:
+    p = case.p(RULE)
+    return burden(case, p.int("infection_months"), p.int("recurrence_days"))
+
+
+def _answer(case: Case, draft: DrugRecord | None) -> Finding | None:
+    p = case.p(RULE)
+    start = case.chart.course.day0
+    assert start is not None
+    now = replacement(case)
+    infections = _infected(case)
+    infection = infections.relevant or (draft is not None and not draft.reasons.isdisjoint(INFECTIONS))
+    reasons = frozenset() if draft is None else draft.reasons
+    if reasons and not infection and "hypogammaglobulinemia" not in reasons:
+        return None  # another indication
+    values: dict[str, Scalar] = {"state": now.state.value}
+    if now.last is not None:
+        values["immunoglobulin_last"] = now.last
+    shown = [*(evidence.of_drug(r) for r in now.records), *infections.evidence]
+    if now.state is State.RELEASED and draft is None:
+        return _released(case, now, infection, values, tuple(shown))
+    fit = trough(case, now.last)
+    quantity = None if fit.test is None else fit.test.value.quantity
+    low = None if quantity is None else quantity.at_most(p["igg_mg_dl"])
+    if fit.test is None or quantity is None or low is None:
+        missing = fit.missing or (Missing("igg", resource="" if fit.test is None else fit.test.reference),)
+        return _unknown(case, draft, now, missing, values, tuple(shown))
+    shown.append(evidence.of_observation(fit.test))
+    values["igg_mg_dl"] = quantity.value
+    early = case.today <= add_months(start, p.int("early_months"))
+    child = is_adult(case) is False and b_cells(case).aplasia
+    state = State.HELD if now.state is State.RELEASED else now.state
+    answer = table_row(state, low, early, infection, child)
+    if draft is not None:
+        return _order(case, draft, answer, low, evidence.shown(quantity), values, tuple(shown))
+    values |= {"row": answer.row, "infection": infection}
+    texts: dict[str, Shown] = {"igg": evidence.shown(quantity), "limit": Amount(p["igg_mg_dl"], "mg/dL")}
+    dates = _test_dates(case, answer, now, fit.test)
+    if dates:
+        values["next_igg"] = dates[0]
+    return Finding(
+        rule=RULE,
+        outcome=answer.outcome,
+        indicator=answer.indicator,
+        summary=msg(f"summary.{answer.row}", **_used(answer.row, texts, dates)),
+        detail=(
+            Paragraph(msg("detail.found", day=fit.test.when.date, **texts)),
+            *((Bullet(msg("detail.last-dose", day=now.last)),) if now.last is not None else ()),
+            *((Bullet(msg("detail.infection", count=infections.episodes)),) if infections.relevant else ()),
+            *((Bullet(msg("detail.dose")),) if answer.start else ()),
+            *(Bullet(msg("detail.test", day=day)) for day in dates),
+            Bullet(msg("detail.vaccines")),
+        ),
+        values=values,
+        evidence=tuple(dict.fromkeys(shown)),
+        suggestions=(*_start(case, answer.start), *_tests(dates)),
+        until=dates[0] if dates else None,
+    )
+
+
+def _used(row: str, texts: dict[str, Shown], dates: tuple[date, ...]) -> dict[str, Shown]:
+    if row in ("C-no-restart", "C-testing") and dates:
+        return {**texts, "next": dates[0]}
+    return texts
+
+
+def _test_dates(case: Case, answer: Answer, now: Replacement, test: Observation) -> tuple[date, ...]:
+    """Days of the four-weekly IgG tests still to come, counted from the result that led to the hold."""
+    if not answer.tests:
+        return ()
+    p = case.p(RULE)
+    step = p.int("test_days")
+    if answer.row == "C-testing" and now.high_run:
+        count = p.int("release_tests") - len(now.high_run)
+        begin = now.high_run[-1].when.date
+    elif answer.row == "C-no-restart":
+        count, begin = 1, test.when.date
+    else:
+        count, begin = p.int("release_tests"), test.when.date
+    days = [begin + timedelta(days=step * n) for n in range(1, count + 1)]
+    return tuple(max(day, case.today) for day in days)
+
+
+def _released(
+    case: Case, now: Replacement, infection: bool, values: dict[str, Scalar], shown: tuple[Evidence, ...]
+) -> Finding:
+    tests = tuple(evidence.of_observation(o) for o in now.high_run)
+    since = now.high_run[-1].when.date
+    values |= {"row": "D-infection" if infection else "D", "released_on": since}
+    return Finding(
+        rule=RULE,
+        outcome=Outcome.DUE if infection else Outcome.DONE,
+        indicator=Indicator.WARNING if infection else Indicator.INFO,
+        summary=msg("summary.D-infection" if infection else "summary.D", day=since),
+        detail=(Bullet(msg("detail.released", count=len(now.high_run))),),
+        values=values,
+        evidence=(*shown, *tests),
+        suggestions=_tests((case.today,)) if infection else (),
+    )
+
+
+def _unknown(
+    case: Case,
+    draft: DrugRecord | None,
+    now: Replacement,
+    missing: tuple[Missing, ...],
+    values: dict[str, Scalar],
+    shown: tuple[Evidence, ...],
+) -> Finding:
+    stale = any(m.reason is LossReason.STALE for m in missing)
+    p = case.p(RULE)
+    key = "summary.stale" if stale else "summary.no-igg"
+    texts: dict[str, Shown] = {"days": p.int("igg_age_days"), "wash": p.int("trough_days")} if stale else {}
+    reference = "" if draft is None else draft.reference
+    return Finding(
+        rule=RULE,
+        outcome=Outcome.CANNOT_CHECK,
+        indicator=None if draft is None else Indicator.INFO,
+        summary=msg(key, **texts),
+        subject=reference,
+        resource=reference,
+        values={**values, "row": "not-a-trough" if stale else "no-igg"},
+        evidence=shown,
+        missing=missing,
+        suggestions=_tests((case.today,)),
+        unconcluded=True,
+    )
+
+
+def _order(
+    case: Case,
+    draft: DrugRecord,
+    answer: Answer,
+    low: bool,
+    igg: Shown,
+    values: dict[str, Scalar],
+    shown: tuple[Evidence, ...],
+) -> Finding:
+    p = case.p(RULE)
+    limit = Amount(p["igg_mg_dl"], "mg/dL")
+    outcome: Outcome = Outcome.PASS
+    indicator: Indicator | None = None
+    summary: Message = msg("summary.order-pass", igg=igg)
+    buttons: tuple[Suggestion, ...] = ()
+    row = answer.row
+    if not low:
+        outcome, indicator, row = Outcome.HOLD, Indicator.WARNING, "order-high"
+        summary = msg("summary.order-high", igg=igg, limit=limit)
+        begin = case.today
+        step = p.int("test_days")
+        buttons = _tests(
+            tuple(begin + timedelta(days=step * n) for n in range(1, p.int("release_tests") + 1))
+        )
+    elif not answer.start and answer.outcome is not Outcome.CONTINUE:
+        outcome, indicator = answer.outcome, Indicator.INFO
+        summary = msg("summary.order-choice", igg=igg)
+    return Finding(
+        rule=RULE,
+        outcome=outcome,
+        indicator=indicator,
+        summary=summary,
+        subject=draft.reference,
+        resource=draft.reference,
+        detail=(Bullet(msg("detail.vaccines")),),
+        values={**values, "row": row},
+        evidence=(evidence.of_drug(draft), *shown),
+        suggestions=buttons,
+    )
+
+
+def _start(case: Case, wanted: bool) -> tuple[Suggestion, ...]:
+    if not wanted:
+        return ()
+    proposal = DrugProposal(
+        "ivig",
+        Route.INTRAVENOUS,
+        start=case.today,
+        purpose="purpose_replacement",
+        reason="hypogammaglobulinemia",
+        note=msg("detail.dose"),
+    )
+    return (Suggestion("start", msg("suggest.start"), (Create(proposal),), recommended=True),)
+
+
+def _tests(days: tuple[date, ...]) -> tuple[Suggestion, ...]:
+    if not days:
+        return ()
+    actions = tuple(Create(ServiceProposal("igg", day)) for day in days)
+    return (Suggestion("igg", msg("suggest.igg", count=len(days)), actions),)
