@@ -8,15 +8,17 @@ from cards.finding import Block, Bullet, Finding, Indicator, Message, Missing, O
 from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.after_cart import recorded_grade
+from cds.rules.dosing.gcsf import prophylaxis_due
 from cds.rules.grading.icaht_episode import Early, IcahtState, Late, icaht_now
 
 RULE = "grading.icaht"
 Value = str | int | bool
 
 
-def _indicator(grade: int) -> Indicator | None:
+def _indicator(case: Case, grade: int) -> Indicator | None:
+    """No card without a grade, unless there is a treatment step to show."""
     if grade == 0:
-        return None
+        return Indicator.INFO if prophylaxis_due(case) else None
     return Indicator.CRITICAL if grade >= 3 else Indicator.WARNING
 
 
@@ -81,7 +83,7 @@ def _early_card(case: Case, state: IcahtState, early: Early) -> Finding:
         rule=RULE,
         outcome=outcome,
         grade=early.low if outcome is not Outcome.RANGE else None,
-        indicator=_indicator(early.high if outcome is Outcome.RANGE and early.low == 0 else early.low),
+        indicator=_indicator(case, early.high if outcome is Outcome.RANGE and early.low == 0 else early.low),
         summary=summary,
         detail=(*_early_detail(early), *_ended(state), *_recorded(case), Paragraph(msg("criterion.early"))),
         values=values,
@@ -119,7 +121,7 @@ def _late_card(case: Case, state: IcahtState, late: Late) -> Finding:
         rule=RULE,
         outcome=graded(late.grade),
         grade=late.grade,
-        indicator=_indicator(late.grade),
+        indicator=_indicator(case, late.grade),
         summary=msg("summary.late", grade=late.grade, cells=second.cells, day=state.day),
         detail=(*detail, *tail),
         values=values,
@@ -132,7 +134,7 @@ def _nothing_to_count(case: Case, state: IcahtState) -> Finding:
     return Finding(
         rule=RULE,
         outcome=Outcome.CANNOT_GRADE,
-        indicator=None,
+        indicator=_indicator(case, 0),
         summary=summary,
         values={"row": "no-counts", "day": state.day},
         missing=(Missing("anc"),),

@@ -1,0 +1,307 @@
+"""Treatment steps of haematotoxicity after CAR-T cells (handbook figure 9) and checks of their orders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+
+from cards.finding import (
+    Basis,
+    Block,
+    Bullet,
+    Create,
+    DrugProposal,
+    Evidence,
+    Finding,
+    Indicator,
+    Message,
+    Missing,
+    Outcome,
+    Repeat,
+    ServiceProposal,
+    Suggestion,
+    msg,
+)
+from cds.engine.case import Case, once_per_case
+from cds.engine.rule import rule
+from cds.rules.after_cart import dosing_weight, recorded_grades, therapy_start
+from cds.rules.dosing.gcsf import (
+    DAILY,
+    RULE,
+    course_evidence,
+    gcsf_course,
+    neutrophils,
+    prophylaxis_due,
+    refractory,
+    ug_per_kg,
+)
+from cds.rules.evidence import of_observation
+from cds.rules.grading.crs_episode import crs_now
+from cds.rules.grading.fever import fevers_between
+from cds.rules.grading.icaht_episode import icaht_now
+from cds.rules.grading.icaht_risk import Risk, icaht_risk
+from fhir_mapping.chart import Amount, ConditionState, DrugRecord, Route, ServiceOrder
+
+Value = str | int | bool | Decimal
+TPO = ("class_thrombopoietic", "romiplostim", "eltrombopag", "avatrombopag")
+
+
+@once_per_case
+def hyperinflammation(case: Case) -> bool:
+    """IEC-HS or HLH coded and active since the infusion, or graded 1 or higher at last."""
+    start = therapy_start(case)
+    if start is None:
+        return False
+    grades = recorded_grades(case, "iec_hs_grade", start)
+    if grades:
+        return (grades[-1].grade or 0) >= 1
+    return any(
+        c.state is ConditionState.ACTIVE and (c.onset is None or c.onset.latest >= start)
+        for c in case.chart.conditions.of("iec_hs", "hlh")
+    )
+
+
+@once_per_case
+def _severe_crs(case: Case) -> bool:
+    return (crs_now(case).low or 0) >= case.p(RULE).int("severe_crs_grade")
+
+
+@once_per_case
+def _grade(case: Case) -> int:
+    """ICAHT grade of the current phase, 0 where none can be told."""
+    state = icaht_now(case)
+    if state is None:
+        return 0
+    if state.late is not None:
+        return state.late.grade if state.late.grade is not None else 0
+    return state.early.low if state.early is not None else 0
+
+
+@once_per_case
+def _worst_grade(case: Case) -> int:
+    """Worst of the early and the late grade: both phases qualify for stem-cell support."""
+    state = icaht_now(case)
+    if state is None:
+        return 0
+    early = state.early.low if state.early is not None else 0
+    late = state.late.grade if state.late is not None and state.late.grade is not None else 0
+    return max(early, late)
+
+
+@once_per_case
+def _stored_cells(case: Case) -> bool | None:
+    """Cryopreserved CD34+ cells available; None where the chart does not say."""
+    found = case.chart.latest("cd34_product_stored")
+    return None if found is None else found.value.yes
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One applicable row of the table."""
+
+    row: str
+    indicator: Indicator
+
+
+@once_per_case
+def steps(case: Case) -> tuple[Step, ...]:
+    """Applicable rows, the one that leads first."""
+    day0 = case.chart.course.day0
+    if day0 is None or case.today < day0:
+        return ()
+    p = case.p(RULE)
+    day = (case.today - day0).days
+    count = neutrophils(case)
+    low = count is not None and count.below(p["therapeutic_below"]) is True
+    unresponsive = low and refractory(case) is True
+    found: list[Step] = []
+    if (
+        unresponsive
+        and day > p.int("transplant_after_day")
+        and _worst_grade(case) >= p.int("transplant_grade")
+    ):
+        found.append(Step("9", Indicator.CRITICAL))
+    severe = _worst_grade(case) >= p.int("boost_from_grade")
+    if unresponsive and day > p.int("boost_after_day") and severe and _stored_cells(case) is not False:
+        found.append(Step("8", Indicator.CRITICAL))
+    if unresponsive and day >= p.int("tpo_from_day"):
+        found.append(Step("7", Indicator.WARNING))
+    if unresponsive:
+        found.append(Step("6", Indicator.WARNING))
+    if low and _severe_crs(case):
+        found.append(Step("5", Indicator.WARNING))
+    if low and hyperinflammation(case):
+        found.append(Step("4", Indicator.WARNING))
+    elif low:
+        febrile = bool(fevers_between(case, case.now - timedelta(hours=24), case.now))
+        found.append(Step("3", Indicator.CRITICAL if febrile else Indicator.WARNING))
+    elif prophylaxis_due(case):
+        found.append(Step("1", Indicator.INFO))
+    elif icaht_risk(case) is Risk.LOW_BY_SCORE and count is not None and day <= p.int("prophylaxis_to_day"):
+        found.append(Step("2", Indicator.INFO))
+    return tuple(found)
+
+
+def _gcsf_order(case: Case, recommended: bool) -> tuple[tuple[Suggestion, ...], tuple[Missing, ...]]:
+    """Filgrastim 5 ug/kg once daily SC; without a weight only the rule's text is given."""
+    if gcsf_course(case).current:
+        return (), ()
+    weight = dosing_weight(case)
+    per = case.p(RULE)["gcsf_ug_per_kg"]
+    if weight.value is None:
+        return (), weight.missing
+    dose = (per * weight.value).quantize(Decimal("0.1"))
+    order = DrugProposal(
+        "filgrastim",
+        Route.SUBCUTANEOUS,
+        Amount(dose, "ug"),
+        Basis(Amount(per, "ug/kg"), Amount(weight.value, "kg")),
+        Repeat(every_hours=24),
+        case.now,
+        note=msg("order.until"),
+    )
+    label = msg("suggest.gcsf", dose=Amount(dose, "ug"))
+    return (Suggestion("gcsf", label, (Create(order),), recommended),), ()
+
+
+def _suggestions(case: Case, found: tuple[Step, ...]) -> tuple[tuple[Suggestion, ...], tuple[Missing, ...]]:
+    rows = {step.row for step in found}
+    suggestions: list[Suggestion] = []
+    missing: list[Missing] = []
+    if rows & {"1", "3", "4"}:
+        orders, lacking = _gcsf_order(case, recommended="3" in rows and "5" not in rows)
+        suggestions += orders
+        missing += lacking
+    if "9" in rows:
+        search = Create(ServiceProposal("donor_search", case.today))
+        suggestions.append(Suggestion("donor-search", msg("suggest.donor-search"), (search,)))
+    if "8" in rows and _stored_cells(case):
+        boost = Create(ServiceProposal("stem_cell_boost", case.today))
+        suggestions.append(Suggestion("boost", msg("suggest.boost"), (boost,)))
+    if "8" in rows and _stored_cells(case) is None:
+        missing.append(Missing("cd34_product_stored"))
+    return tuple(suggestions), tuple(missing)
+
+
+def _facts(case: Case) -> tuple[dict[str, Value], tuple[Evidence, ...]]:
+    values: dict[str, Value] = {"icaht_grade": _grade(case), "gcsf_days": gcsf_course(case).days}
+    evidence: tuple[Evidence, ...] = course_evidence(case)
+    count = neutrophils(case)
+    if count is not None:
+        values["anc_per_ul"] = count.cells
+        evidence = (of_observation(count.observation), *evidence)
+    day = case.chart.course.day(case.today)
+    if day is not None:
+        values["day"] = day
+    unresponsive = refractory(case)
+    if unresponsive is not None:
+        values["refractory"] = unresponsive
+    return values, evidence
+
+
+def _advice(case: Case) -> Iterator[Finding]:
+    found = steps(case)
+    if not found:
+        return
+    suggestions, missing = _suggestions(case, found)
+    values, evidence = _facts(case)
+    values["row"] = found[0].row
+    values["rows"] = " ".join(step.row for step in found)
+    weight = dosing_weight(case).value
+    if weight is not None and suggestions and suggestions[0].key == "gcsf":
+        values["dose_ug"] = (case.p(RULE)["gcsf_ug_per_kg"] * weight).quantize(Decimal("0.1"))
+    worst = max(found, key=lambda step: step.indicator.rank)
+    per = Amount(case.p(RULE)["gcsf_ug_per_kg"], "ug/kg")
+    lines: list[Block] = [Bullet(msg(f"step.{step.row}", per=per)) for step in found]
+    yield Finding(
+        rule=RULE,
+        outcome=Outcome.ADVISE,
+        indicator=worst.indicator,
+        summary=msg(f"step.{found[0].row}", per=per),
+        detail=tuple(lines),
+        values=values,
+        evidence=evidence,
+        missing=missing,
+        suggestions=suggestions,
+    )
+
+
+# --- orders
+
+
+def _checked(
+    draft: DrugRecord | ServiceOrder,
+    outcome: Outcome,
+    indicator: Indicator | None,
+    summary: Message,
+    case: Case,
+    row: str,
+) -> Finding:
+    values, evidence = _facts(case)
+    values["row"] = row
+    return Finding(
+        rule=RULE,
+        outcome=outcome,
+        indicator=indicator,
+        summary=summary,
+        detail=(Bullet(msg(f"check.{row}")),) if indicator is not None else (),
+        values=values,
+        evidence=evidence,
+        subject=draft.reference,
+        resource=draft.reference,
+    )
+
+
+def _check_gcsf(case: Case, draft: DrugRecord) -> Finding:
+    p = case.p(RULE)
+    day0 = case.chart.course.day0
+    day = 0 if day0 is None else (case.today - day0).days
+    count = neutrophils(case)
+    low = count is not None and count.below(p["therapeutic_below"]) is True
+    if hyperinflammation(case):
+        return _checked(draft, Outcome.REVIEW, Indicator.WARNING, msg("order.hyperinflammation"), case, "4")
+    if not low and day < p.int("prophylaxis_from_day"):
+        return _checked(
+            draft, Outcome.TOO_EARLY, Indicator.WARNING, msg("order.too-early", day=day), case, "early"
+        )
+    dose = ug_per_kg(case, draft)
+    if dose is not None and DAILY & set(draft.ingredients):
+        full = p["gcsf_ug_per_kg"]
+        if dose < full * (1 - p["dose_tolerance"]):
+            shown = Amount(dose.quantize(Decimal("0.1")), "ug/kg")
+            text = msg("order.low-dose", dose=shown, per=Amount(full, "ug/kg"))
+            return _checked(draft, Outcome.WRONG_DOSE, Indicator.WARNING, text, case, "low-dose")
+    if not low and icaht_risk(case) is Risk.LOW_BY_SCORE:
+        return _checked(draft, Outcome.REVIEW, Indicator.INFO, msg("order.not-needed"), case, "2")
+    return _checked(draft, Outcome.PASS, None, msg("order.pass"), case, "3" if low else "1")
+
+
+def _check_tpo(case: Case, draft: DrugRecord) -> Finding:
+    day = case.chart.course.day(case.today) or 0
+    if refractory(case) is True and day >= case.p(RULE).int("tpo_from_day"):
+        return _checked(draft, Outcome.PASS, None, msg("order.pass"), case, "7")
+    return _checked(draft, Outcome.REVIEW, Indicator.INFO, msg("order.tpo"), case, "7-not-met")
+
+
+def _check_boost(case: Case, draft: ServiceOrder) -> Finding:
+    if any(step.row == "8" for step in steps(case)) and _stored_cells(case):
+        return _checked(draft, Outcome.PASS, None, msg("order.pass"), case, "8")
+    return _checked(draft, Outcome.REVIEW, Indicator.WARNING, msg("order.boost"), case, "8-not-met")
+
+
+@rule(RULE)
+def treat_icaht(case: Case) -> Iterator[Finding]:
+    """Advice beside the ICAHT grade; on order hooks, the order itself."""
+    if case.chart.course.infused is None:
+        return
+    if not case.ordering:
+        yield from _advice(case)
+        return
+    for draft in case.judged_drugs("class_csf"):
+        yield _check_gcsf(case, draft)
+    for draft in case.judged_drugs(*TPO):
+        yield _check_tpo(case, draft)
+    for order in case.judged_services("stem_cell_boost"):
+        yield _check_boost(case, order)
