@@ -56,9 +56,16 @@ def _kind(record: DrugRecord) -> Kind | None:
                 return Kind.RUNNING
             case DrugState.PARTIAL | DrugState.ON_HOLD:
                 return Kind.INCOMPLETE
-    if record.source is DrugSource.STATEMENT and record.state is DrugState.GIVEN:
+    if record.source is DrugSource.STATEMENT and record.given:
         return Kind.REPORTED
     return None
+
+
+def _mg(record: DrugRecord) -> Decimal | None:
+    """The dose of the event; a statement that still runs or was broken off tells of no single dose."""
+    if record.source is DrugSource.STATEMENT and record.state is not DrugState.GIVEN:
+        return None
+    return None if record.dose is None else record.dose.mg
 
 
 def dose_events(chart: Chart, concept: str) -> tuple[DoseEvent, ...]:
@@ -78,7 +85,7 @@ def dose_events(chart: Chart, concept: str) -> tuple[DoseEvent, ...]:
     administered = {day for day, kind in grouped if kind is not Kind.REPORTED}
     events = []
     for (day, kind), records in grouped.items():
-        doses = [r.dose.mg if r.dose is not None else None for r in records]
+        doses = [_mg(r) for r in records]
         mg = None if any(d is None for d in doses) else sum((d for d in doses if d is not None), Decimal(0))
         if kind is Kind.REPORTED and administered and (day in administered or day is None or mg is None):
             continue

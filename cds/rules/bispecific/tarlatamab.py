@@ -199,6 +199,11 @@ def history_unread(case: Case) -> bool:
     return bool(states) and all(state in (KeyState.FAILED, KeyState.NOT_ASKED) for state in states)
 
 
+def before_first_dose(case: Case) -> bool:
+    """No dose yet, and the chart could tell: unread administrations are never taken for "none"."""
+    return not dosed(case) and not history_unread(case)
+
+
 def start_of(event: DoseEvent, now: datetime) -> datetime:
     """First instant of a dose event, for "results from then on"."""
     start = event.start
@@ -225,6 +230,7 @@ __all__ = [
     "Kind",
     "Phase",
     "Recorded",
+    "before_first_dose",
     "concerned",
     "contraception_end",
     "dosed",

@@ -31,6 +31,8 @@ from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
 from cds.rules.bispecific.orders import Judged
 from cds.rules.bispecific.tarlatamab import (
+    dosed,
+    history_unread,
     last_exposure,
     live_orders,
     next_due,
@@ -82,8 +84,8 @@ class Point:
 def concomitant(case: Case) -> Iterator[Finding]:
     judged = under_judgement(case)
     for one in judged:
-        if not one.label:
-            continue
+        if not one.label or (history_unread(case) and not dosed(case)):
+            continue  # which step it is cannot be told
         points = list(_points(case, one))
         if points:
             yield _finding(points, one.reference, one.label)

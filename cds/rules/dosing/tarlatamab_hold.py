@@ -47,6 +47,7 @@ from cds.rules.bispecific.tarlatamab import (
     exposures,
     first_exposure,
     last_exposure,
+    live_orders,
     on_treatment,
     phase,
     recorded_hold,
@@ -958,7 +959,8 @@ _OUTCOME = {
 def tarlatamab_hold(case: Case) -> Iterator[Finding]:
     state = hold_state(case)
     if case.hook is Hook.PATIENT_VIEW:
-        if on_treatment(case) and state.own:
+        ordered_after_stop = recorded_stop(case) is not None and bool(live_orders(case))
+        if state.own and (on_treatment(case) or ordered_after_stop):
             yield _finding(case, state.own, None)
         return
     judged = under_judgement(case)

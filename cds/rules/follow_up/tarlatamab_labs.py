@@ -26,6 +26,7 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.bispecific import labs
 from cds.rules.bispecific.tarlatamab import (
+    before_first_dose,
     dosed,
     live_orders,
     next_due,
@@ -105,7 +106,7 @@ def _orders(key: str, label: Message, tests: Iterable[str], *, recommended: bool
 
 
 def _before_dose(case: Case, start: Moment, reference: str) -> Iterator[Finding]:
-    first = not dosed(case)
+    first = before_first_dose(case)
     p = case.p("readiness.tarlatamab")
     wanted = (*labs.CBC, *labs.LIVER, "ggt") if first else (*labs.CBC, *labs.LIVER)
     days = p.int("pre_dose_lab_max_age_days")

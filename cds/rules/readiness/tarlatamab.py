@@ -34,7 +34,7 @@ from cds.rules import evidence as facts
 from cds.rules.bispecific import labs
 from cds.rules.bispecific.tarlatamab import (
     DRUG,
-    dosed,
+    before_first_dose,
     live_orders,
     tarlatamab_ladder,
     under_judgement,
@@ -85,7 +85,7 @@ def tarlatamab_readiness(case: Case) -> Iterator[Finding]:
     if case.ordering and not drafts:
         return
     record = drafts[0].planned.record if drafts else _next_order(case)
-    first = not dosed(case)
+    first = before_first_dose(case)
     if not case.ordering and (record is None or not first):
         return
     start = labs.planned_start(case, record)

@@ -31,6 +31,7 @@ from cds.engine.case import Case, once_per_case
 from cds.engine.rule import rule
 from cds.rules.bispecific.tarlatamab import (
     DRUG,
+    before_first_dose,
     concerned,
     contraception_end,
     dosed,
@@ -271,7 +272,7 @@ def _open_rows(case: Case, state: PregnancyState, planned: date, drafted: bool) 
     if state.state is Pregnancy.PREGNANT:
         indicator = Indicator.CRITICAL if drafted else Indicator.WARNING
         yield _Open("pregnant", indicator, Outcome.CONTRAINDICATED, msg("row.pregnant"))
-    elif not dosed(case):
+    elif before_first_dose(case):
         limit = p.int("pregnancy_test_max_age_days")
         when: Moment | None = None if state.test is None else state.test.when
         if when is None or (planned - when.date).days > limit:
