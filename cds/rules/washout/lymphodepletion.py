@@ -29,7 +29,7 @@ from cds.engine.case import Case, once_per_case
 from cds.engine.parameters import Parameters
 from cds.engine.rule import Hook, rule
 from cds.rules.disease import Disease, disease, disease_evidence
-from cds.rules.readiness.phase import collected, collection_date, infused
+from cds.rules.readiness.phase import collected, collection_date, infused, infusing
 from cds.rules.washout.concerns import drafts_hold, drugs_of_rows
 from cds.rules.washout.intervals import Interval, Line, badness, order_indicator, read_intervals, worst_line
 from cds.rules.washout.uses import End, Kind, Use, draft_uses, procedure_end, uses
@@ -326,6 +326,8 @@ def _signed_start(case: Case) -> tuple[str, date | None] | None:
 
 
 def _page(case: Case) -> Iterator[Finding]:
+    if infusing(case):
+        return  # lymphodepletion lies behind, recorded or not
     day = planned_start(case)
     lines = lines_before(case, day)
     since = collection_date(case)
@@ -370,12 +372,13 @@ def _page(case: Case) -> Iterator[Finding]:
     else:
         key = "page.date" if day is None else "page.met"
     missing = tuple(Missing(line.use.concept) for line in lines if not line.end.known)
+    dated = (Bullet(msg("detail.earliest", **shown)),) if earliest is not None else ()
     yield Finding(
         rule=RULE,
         outcome=worst.outcome,
         indicator=max(indicators, key=lambda indicator: indicator.rank),
         summary=msg(f"summary.{key}", **shown),
-        detail=(*table(lines), Bullet(msg("detail.earliest", **shown)), *listing, *_row_notes(case, lines)),
+        detail=(*table(lines), *dated, *listing, *_row_notes(case, lines)),
         values=values,
         evidence=(*(e for x in lines for e in x.use.evidence()), *disease_evidence(case)),
         missing=missing,

@@ -185,9 +185,17 @@ def regimens_of(case: Case, record: DrugRecord, found: Membership) -> frozenset[
     return _inferred(case).get(record.reference, frozenset())
 
 
+_OF_REGIMENS = frozenset({"DC9", "DC10"})  # the chemotherapy rows; other classes belong to single drugs
+
+
+def _classes_by_members(regimen: str) -> frozenset[str]:
+    """Classes of a regimen whose drugs are on the chart one by one; a drug keeps its own class."""
+    return drug_classes().regimen_classes(regimen) & _OF_REGIMENS
+
+
 def _own_classes(found: Membership, regimens: frozenset[str]) -> frozenset[str]:
     """Classes judged for the drug itself: its regimens stand for the chemotherapy rows."""
-    covered = frozenset[str]().union(*(drug_classes().regimen_classes(r) for r in regimens))
+    covered = frozenset[str]().union(*(_classes_by_members(r) for r in regimens))
     if not covered:
         return found.classes
     hidden = {"DC9", "DC1T4"} | ({"DC10"} if "DC10" in covered else set())
@@ -218,6 +226,7 @@ class _Cycle:
     first: Moment | None = None
     reference: str = ""
     kind: Kind = Kind.ADMINISTRATION
+    whole: bool = False  # recorded as one procedure, so its drugs are not on the chart one by one
 
     def add(self, end: End, first: Moment | None, reference: str, kind: Kind) -> None:
         before = self.end
@@ -227,6 +236,10 @@ class _Cycle:
         newer = end.last is not None and (before.last is None or end.last.latest >= before.last.latest)
         if newer or end.ongoing or not self.reference:
             self.reference, self.kind = reference, kind
+        self.whole = self.whole or kind is Kind.PROCEDURE
+
+    def classes(self, regimen: str) -> frozenset[str]:
+        return drug_classes().regimen_classes(regimen) if self.whole else _classes_by_members(regimen)
 
 
 def _kind(record: DrugRecord) -> Kind:
@@ -433,6 +446,8 @@ def _uses(case: Case, anchor: date | None, since: date | None, without: frozense
         found += _newest_per_class(_transplant_of_unknown_type(case, anchor))
     for name, cycle in cycles.items():
         end = cycle.end
+        if not cycle.classes(name):
+            continue
         found.append(
             Use(
                 subject=name,
@@ -440,7 +455,7 @@ def _uses(case: Case, anchor: date | None, since: date | None, without: frozense
                 name="",
                 drug="",
                 route=None,
-                ends=dict.fromkeys(sorted(drug_classes().regimen_classes(name)), end),
+                ends=dict.fromkeys(sorted(cycle.classes(name)), end),
                 possible={},
                 kind=cycle.kind,
                 reference=cycle.reference,
@@ -476,7 +491,7 @@ def draft_uses(case: Case, draft: DrugRecord) -> tuple[Use, ...]:
                 flags=draft.flags | draft.timing.flags,
             )
         )
-    for name in sorted(names):
+    for name in sorted(name for name in names if _classes_by_members(name)):
         result.append(
             Use(
                 subject=draft.reference,
@@ -484,7 +499,7 @@ def draft_uses(case: Case, draft: DrugRecord) -> tuple[Use, ...]:
                 name=draft.name,
                 drug="",
                 route=draft.route,
-                ends=dict.fromkeys(sorted(drug_classes().regimen_classes(name)), end),
+                ends=dict.fromkeys(sorted(_classes_by_members(name)), end),
                 possible={},
                 kind=Kind.DRAFT,
                 reference=draft.reference,
