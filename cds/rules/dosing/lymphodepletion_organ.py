@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -178,5 +179,10 @@ def organ(case: Case) -> Iterator[Finding]:
     found = orders(case)
     if not found:
         return
-    yield from _kidney(case, found)
-    yield from _liver(case, found)
+    kidney, liver = list(_kidney(case, found)), list(_liver(case, found))
+    if kidney and liver and liver[0].outcome is Outcome.UNKNOWN:
+        # missing liver tests are listed on the card that is shown anyway
+        kidney[0] = replace(kidney[0], missing=(*kidney[0].missing, *liver[0].missing))
+        liver = []
+    yield from kidney
+    yield from liver
