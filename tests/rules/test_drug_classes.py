@@ -139,3 +139,14 @@ def test_a_broken_row_is_refused_with_file_line_and_reason(name: str, tmp_path: 
         read_drug_classes(broken)
     assert caught.value.line == line or "already belongs" in caught.value.reason
     assert str(caught.value).startswith("drug_classes.yaml:")
+
+
+def test_a_new_drug_is_a_row_and_nothing_else(tmp_path: Path) -> None:
+    text = PATH.read_text(encoding="utf-8")
+    row = '      - {class: DC12, drug: newlymab, named: false, source: "a trial, 2031"}\n  # A regimen'
+    extended = tmp_path / "drug_classes.yaml"
+    extended.write_text(text.replace("  # A regimen", row, 1), encoding="utf-8")
+    tables = read_drug_classes(extended)
+    assert tables.membership(record("newlymab"), "newlymab", Band.STANDARD).classes == {"DC12"}
+    assert tables.source("newlymab", "DC12") == "a trial, 2031"
+    assert not tables.named("newlymab", "DC12")
