@@ -1,0 +1,228 @@
+"""Cellular blood products from a week before collection to day 90: irradiated; red cells one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+from typing import Any
+
+from cards.finding import (
+    Block,
+    Bullet,
+    Create,
+    Delete,
+    Evidence,
+    Finding,
+    Indicator,
+    Message,
+    Name,
+    Outcome,
+    Paragraph,
+    ServiceProposal,
+    Suggestion,
+    msg,
+)
+from cds.engine.case import Case, once_per_case
+from cds.engine.rule import rule
+from cds.rules.evidence import of_anchor
+from fhir_mapping.chart import Anchor, ConditionState, DrugRecord, DrugState, EventState, ServiceOrder
+
+RULE = "dosing.blood-products"
+BLEEDING = ("bleeding", "intracranial_hemorrhage", "epistaxis")
+
+
+class Place(StrEnum):
+    """Where a day lies against the irradiation window."""
+
+    OUTSIDE = "outside"
+    INSIDE = "inside"
+    AFTER = "after"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """First and last day of irradiated products; `last` None while the infusion has no day."""
+
+    first: date | None
+    last: date | None
+    estimated: bool  # no collection date: taken from the plan
+    evidence: tuple[Evidence, ...]
+
+    def place(self, day: date, shown_to: date | None) -> Place:
+        if self.first is not None and day < self.first:
+            return Place.OUTSIDE
+        if self.last is None or day <= self.last:
+            return Place.INSIDE
+        return Place.AFTER if shown_to is not None and day <= shown_to else Place.OUTSIDE
+
+
+def _dated(anchor: Anchor | None) -> date | None:
+    return None if anchor is None else anchor.date
+
+
+@once_per_case
+def window(case: Case) -> Window | None:
+    """None without a CAR-T course."""
+    course = case.chart.course
+    if not (course.candidate or course.infused is not None):
+        return None
+    p = case.p(RULE)
+    collected = course.collections[0] if course.collections else course.leukapheresis
+    begin = _dated(collected)
+    evidence = () if collected is None else (of_anchor(collected, "leukapheresis"),)
+    if course.infused is not None:
+        evidence = (*evidence, of_anchor(course.infused, "car_t_infusion"))
+    first = None if begin is None else begin - timedelta(days=p.int("before_collection_days"))
+    last = None if course.day0 is None else course.day0 + timedelta(days=p.int("after_infusion_days"))
+    return Window(first, last, begin is None, evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """One draft of a cellular product."""
+
+    reference: str
+    row: Mapping[str, Any]
+    day: date
+    irradiated: bool
+    units: int | None
+
+
+def _words(text: str) -> bool:
+    folded = text.casefold()
+    return "照射" in folded or (
+        "irradiated" in folded and "non-irradiated" not in folded and "not irradiated" not in folded
+    )
+
+
+def _row(case: Case, concepts: frozenset[str]) -> tuple[Mapping[str, Any], bool] | None:
+    for row in case.p(RULE).table("products"):
+        if row.get("irradiated") in concepts:
+            return row, True
+        if not concepts.isdisjoint(row["concepts"]):
+            return row, False
+    return None
+
+
+def _orders(case: Case) -> Iterator[Ordered]:
+    """Drafts under judgement; on the patient's page the orders in force."""
+    if case.ordering:
+        services, drugs = case.judged_services(), case.judged_drugs()
+    else:
+        services = tuple(s for s in case.chart.services.all if s.state is EventState.ACTIVE)
+        drugs = tuple(d for d in case.chart.drugs.all if d.state is DrugState.ACTIVE)
+    for order in services:
+        found = _row(case, order.concepts)
+        if found is not None:
+            row, named = found
+            irradiated = named or "irradiated" in order.details or _words(order.text)
+            units = None if order.quantity is None else int(order.quantity.value)
+            yield Ordered(order.reference, row, _day(case, order), irradiated, units)
+    for drug in drugs:
+        found = _row(case, drug.concepts)
+        if found is not None:
+            row, named = found
+            yield Ordered(drug.reference, row, _drug_day(case, drug), named or _words(drug.name), None)
+
+
+def _day(case: Case, order: ServiceOrder) -> date:
+    return case.today if order.when is None else order.when.date
+
+
+def _drug_day(case: Case, drug: DrugRecord) -> date:
+    return case.today if drug.timing.first is None else drug.timing.first.date
+
+
+def _bleeding(case: Case) -> bool:
+    if any(c.state is ConditionState.ACTIVE for c in case.chart.conditions.of(*BLEEDING)):
+        return True
+    stated = case.chart.latest("bleeding")
+    return stated is not None and bool({"minor", "major", "life_threatening"} & set(stated.value.codes))
+
+
+def _replace(order: Ordered) -> tuple[Suggestion, ...]:
+    irradiated = ServiceProposal(str(order.row["irradiated"]), order.day, details=("irradiated",))
+    actions = (Delete(order.reference), Create(irradiated))
+    return (
+        Suggestion(
+            "irradiated", msg("suggest.irradiated", product=Name(str(order.row["product"]))), actions, True
+        ),
+    )
+
+
+def _card(
+    order: Ordered,
+    outcome: Outcome,
+    indicator: Indicator,
+    summary: Message,
+    row: str,
+    place: Window,
+    suggestions: tuple[Suggestion, ...] = (),
+) -> Finding:
+    values: dict[str, str | int | date | bool] = {"row": row, "planned": order.day}
+    detail: list[Block] = []
+    if place.first is not None:
+        values["window_first"] = place.first
+        detail.append(Bullet(msg("window.first", day=place.first)))
+    if place.last is not None:
+        values["window_last"] = place.last
+        detail.append(Bullet(msg("window.last", day=place.last)))
+    if place.estimated:
+        detail.append(Bullet(msg("window.estimated")))
+    if order.units is not None:
+        values["units"] = order.units
+    return Finding(
+        rule=RULE,
+        outcome=outcome,
+        indicator=indicator,
+        summary=summary,
+        detail=(*detail, Paragraph(msg("criterion"))),
+        values=values,
+        evidence=place.evidence,
+        subject=f"{order.reference}/{row}" if row == "units" else order.reference,
+        resource=order.reference,
+        suggestions=suggestions,
+    )
+
+
+@rule(RULE)
+def check_blood_products(case: Case) -> Iterator[Finding]:
+    """One card per product order that is not irradiated in the window, or of several red-cell units."""
+    span = window(case)
+    if span is None:
+        return
+    p = case.p(RULE)
+    extra = p.int("shown_after_days") - p.int("after_infusion_days")
+    shown_to = None if span.last is None else span.last + timedelta(days=extra)
+    for order in _orders(case):
+        place = span.place(order.day, shown_to)
+        if place is Place.OUTSIDE:
+            continue
+        name = Name(str(order.row["product"]))
+        if order.row.get("ask"):
+            if place is Place.INSIDE and not order.irradiated:
+                text = msg("summary.ask", product=name)
+                yield _card(order, Outcome.REVIEW, Indicator.WARNING, text, "ask", span)
+            continue
+        if place is Place.AFTER:
+            if not order.irradiated and case.ordering:
+                yield _card(
+                    order, Outcome.INFO, Indicator.INFO, msg("summary.after", product=name), "after", span
+                )
+            continue
+        if not order.irradiated:
+            text = msg("summary.not-irradiated", product=name, day=order.day)
+            yield _card(
+                order,
+                Outcome.CONTRAINDICATED,
+                Indicator.CRITICAL,
+                text,
+                "not-irradiated",
+                span,
+                _replace(order),
+            )
+        if order.row.get("single") and (order.units or 1) > p.int("red_cell_units") and not _bleeding(case):
+            text = msg("summary.units", units=order.units or 1)
+            yield _card(order, Outcome.OVER_MAXIMUM, Indicator.WARNING, text, "units", span)
