@@ -221,7 +221,7 @@ def check_blood_products(case: Case) -> Iterator[Finding]:
                 text,
                 "not-irradiated",
                 span,
-                _replace(order),
+                _replace(order) if case.ordering else (),
             )
         if order.row.get("single") and (order.units or 1) > p.int("red_cell_units") and not _bleeding(case):
             text = msg("summary.units", units=order.units or 1)
