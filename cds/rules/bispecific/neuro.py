@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from cards.finding import Evidence
 from cds.engine.case import Case, once_per_case
 from cds.rules.after_cart import closings, coded_episodes, recorded_grades
 from cds.rules.bispecific.tarlatamab import exposures, start_of
 from cds.rules.bispecific.toxicity import tarlatamab_view
-from fhir_mapping.chart import ConditionState, Moment, Observation
+from cds.rules.grading.bedside import Score
+from cds.rules.grading.icans_episode import icans_at
+from cds.rules.grading.ice import ice_contribution, ice_scores
+from fhir_mapping.chart import ConditionState, Moment
 
 SYMPTOMS = frozenset({"confusion", "disorientation", "somnolence", "lethargy", "slowed_thinking", "syncope"})
 _SYMPTOM_CONDITIONS = (
@@ -23,9 +25,6 @@ _SYMPTOM_CONDITIONS = (
     "status_epilepticus",
     *sorted(SYMPTOMS),
 )
-# ICE total -> grade (ASTCT, Lee DW, BBMT 2019;25:625); the lowest total of each grade
-_AWAKE = ("awake", "to_voice", "to_touch", "to_vigorous_touch", "unarousable")
-_CONSCIOUSNESS_GRADE = {"to_voice": 2, "to_touch": 3, "to_vigorous_touch": 4, "unarousable": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +40,15 @@ class NeuroState:
     unresolved: bool
     onset: Moment | None = None
     resolved: datetime | None = None
-    ice: Observation | None = None
+    ice: Score | None = None
     symptoms: tuple[Evidence, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     clinician: bool = False
 
 
-def _ice_grade(total: int, bands: tuple[tuple[int, Decimal], ...]) -> int:
-    """Grade of an ICE total; `bands` are (grade, highest total) from the worst grade up."""
-    for grade, highest in bands:
-        if total <= highest:
-            return grade
-    return 0
-
-
-def ice_total(observation: Observation) -> int | None:
-    value = observation.value
-    if value.number is not None and 0 <= value.number <= 10:
-        return value.number
-    quantity = value.quantity
-    if quantity is not None and not quantity.comparator and 0 <= quantity.value <= 10:
-        return int(quantity.value)
-    return None
+def ice_total(score: Score) -> int | None:
+    """The total where it is known."""
+    return score.low if score.low is not None and score.low == score.high else None
 
 
 def _symptoms(case: Case, since: datetime) -> Iterator[Evidence]:
@@ -85,53 +71,32 @@ def _symptoms(case: Case, since: datetime) -> Iterator[Evidence]:
         yield Evidence(event.reference, "seizure", effective=event.when)
 
 
-def _coded_consciousness(case: Case, since: datetime, fresh: datetime) -> tuple[int, Evidence] | None:
-    level = case.chart.latest("consciousness_level")
-    if level is None or level.when.latest < max(since, fresh):
-        return None
-    word = next((c for c in level.value.codes if c in _AWAKE), "")
-    grade = _CONSCIOUSNESS_GRADE.get(word, 0)
-    return (
-        (grade, Evidence(level.reference, "consciousness_level", word, effective=level.when))
-        if grade
-        else None
-    )
-
-
 @once_per_case
 def neuro_state(case: Case) -> NeuroState | None:
-    """Neurotoxicity since the first dose; None before any. ICE and consciousness of the last 24 h grade."""
+    """Neurotoxicity since the first dose; None before any. The bedside grade is that of grading.icans."""
     view = tarlatamab_view(case)
     if view is None:
         return None
-    p = case.p("dosing.icans-tarlatamab")
     since = start_of(exposures(case)[0], case.now)
-    fresh = case.now - timedelta(hours=float(p["ice_max_age_hours"]))
+    shared = icans_at(view, case.now, since)
     recorded = recorded_grades(view, "icans_grade", since)
     coded = coded_episodes(view, "icans", since)
     ended = closings(view, "icans_grade", "icans", since)
     ever = max([0, *(r.grade or 0 for r in recorded), *(c.grade.value for c in coded if c.grade is not None)])
-    bands = tuple((g, p[f"ice_grade_{g}_max"]) for g in (3, 2, 1))
-    computed: list[tuple[int, Evidence, Moment]] = []
-    ice: Observation | None = None
-    for obs in case.chart.series("ice_score"):
-        total = ice_total(obs)
-        if total is None or obs.when.latest < since:
-            continue
-        ice = obs
-        grade = _ice_grade(total, bands)
-        computed.append((grade, Evidence(obs.reference, "ice_score", total, effective=obs.when), obs.when))
+    computed: list[tuple[int, Moment]] = []
+    ice: Score | None = None
+    for score in ice_scores(view):
+        total = ice_total(score)
+        if total is not None and since <= score.when.latest and score.when.earliest <= case.now:
+            ice = score
+            computed.append((ice_contribution(case, total), score.when))
     evidence: list[Evidence] = []
     now_grade: int | None = None
     onset: Moment | None = None
-    if computed and computed[-1][2].latest >= fresh:
-        now_grade = computed[-1][0]
-        evidence.append(computed[-1][1])
-        onset = _run_start([(g, w) for g, _, w in computed])
-    if aware := _coded_consciousness(case, since, fresh):
-        now_grade = max(now_grade or 0, aware[0])
-        evidence.append(aware[1])
-        onset = onset or aware[1].effective
+    if shared.low is not None and not shared.by_clinician:
+        now_grade = shared.low
+        evidence += [e for domain in shared.domains for e in domain.evidence]
+        onset = _run_start(computed) or (shared.onset if shared.low else None)
     open_runs = [r for r in recorded if r.grade]
     clinician = False
     if open_runs and not any(t >= open_runs[-1].when.latest for t in ended):
@@ -150,12 +115,12 @@ def neuro_state(case: Case) -> NeuroState | None:
                 now_grade, clinician = grade or now_grade, True
             onset = condition.onset
     unresolved = bool(now_grade) or any(e.concept == "icans" for e in evidence)
-    worst_computed = max((g for g, _, _ in computed), default=0)
+    worst_computed = max((g for g, _ in computed), default=0)
     ever = max(ever, worst_computed, now_grade or 0)
     resolved = max(ended, default=None)
     if resolved is None and not unresolved:
-        zero_after = [w.latest for g, _, w in computed if g == 0]
-        raised = [w.latest for g, _, w in computed if g]
+        zero_after = [w.latest for g, w in computed if g == 0]
+        raised = [w.latest for g, w in computed if g]
         if raised and zero_after and zero_after[-1] > raised[-1]:
             resolved = next(t for t in zero_after if t > raised[-1])
     return NeuroState(

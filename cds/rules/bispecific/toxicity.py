@@ -13,6 +13,7 @@ from cds.engine.case import Case, once_per_case
 from cds.rules.after_cart import closings, coded_episodes, recorded_grades
 from cds.rules.bispecific.tarlatamab import exposures, last_exposure, start_of
 from cds.rules.grading.crs_episode import OPEN, CrsState, Gate, crs_now, episode_at, worst_grade
+from cds.rules.grading.fever import hours
 from fhir_mapping.chart import Anchor, CarTCourse, ConditionState, Moment, instant
 from fhir_mapping.chart.course import Evidence as AnchorEvidence
 
@@ -37,7 +38,8 @@ def tarlatamab_view(case: Case) -> Case | None:
 @dataclass(frozen=True, slots=True)
 class CrsHistory:
     """CRS on tarlatamab: `state` now; `unresolved` an open episode; `ever` the worst grade of any episode
-    (recorded, or computed now); `last_onset` of the newest episode, `last_grade` its worst grade."""
+    (recorded, or computed now); `last_onset` of the newest episode, `last_grade` its worst grade. `outside`:
+    the signs begin too long after a dose to be called CRS."""
 
     state: CrsState
     unresolved: bool
@@ -45,6 +47,20 @@ class CrsHistory:
     last_onset: Moment | None = None
     last_grade: int = 0
     resolved: datetime | None = None
+    outside: bool = False
+
+
+def _outside_reach(case: Case, state: CrsState, onset: Moment | None) -> bool:
+    """Signs too long after a dose to be called CRS by the chart alone: onset later than the longest reported
+    one, or masked fever more than two days after the dose."""
+    p = case.p("grading.crs-tarlatamab")
+    starts = [start_of(e, case.now) for e in exposures(case)]
+    if state.gate is Gate.MASKED:
+        return case.now - max(starts) > hours(p["strong_hours"])
+    if onset is None:
+        return False
+    before = [s for s in starts if s <= onset.latest]
+    return bool(before) and onset.latest - max(before) > hours(p["plausible_hours"])
 
 
 @once_per_case
@@ -79,12 +95,15 @@ def crs_history(case: Case) -> CrsHistory | None:
         and not any(c.onset is not None and t >= c.onset.latest for t in closed)
         for c in coded
     )
-    computed = state.present and state.gate is not Gate.INFECTION
+    far = _outside_reach(case, state, onset) and not recorded
+    computed = state.present and state.gate is not Gate.INFECTION and not far
+    if far:
+        worst = 0
     if state.gate is Gate.INFECTION:
         # fever beside an infection: no grade is fixed by the chart, the infection rows speak
         worst = max(recorded, default=0)
     unresolved = computed or open_run or open_code
-    return CrsHistory(state, unresolved, max([0, worst, *recorded]), onset, worst, resolved)
+    return CrsHistory(state, unresolved, max([0, worst, *recorded]), onset, worst, resolved, far)
 
 
 def crs_since_previous_dose(case: Case) -> int:

@@ -40,7 +40,7 @@ RULE = "dosing.crs-tarlatamab"
 @rule(RULE)
 def crs_management(case: Case) -> Iterator[Finding]:
     found = tarlatamab_crs(case)
-    if found is None or found.grade is None or found.grade < 1:
+    if found is None or found.outside or found.grade is None or found.grade < 1:
         return
     references = [""]
     if case.hook is Hook.ORDER_SELECT:

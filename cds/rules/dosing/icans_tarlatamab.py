@@ -74,7 +74,7 @@ def _answer(case: Case, state: NeuroState, reference: str) -> Iterator[Finding]:
             blocks.append(Bullet(msg("detail.consider", limit=Days(limit))))
         yield _finding(case, state, reference, str(grade), Outcome.HOLD, indicator, summary, blocks)
         return
-    if state.symptoms or (state.unresolved and not state.grade):
+    if (state.symptoms and state.grade is None) or (state.unresolved and not state.grade):
         named = tuple(dict.fromkeys(e.concept for e in state.symptoms)) or ("icans",)
         yield _finding(
             case,

@@ -940,7 +940,7 @@ def _neuro(case: Case) -> Iterator[HoldRow]:
         yield HoldRow(
             "Z1", Action.HOLD, msg("row.Z1-hold", grade=grade), onset, evidence=state.evidence, elsewhere=True
         )
-    elif state.symptoms:
+    elif state.symptoms and state.grade is None:
         yield HoldRow("Z1", Action.REVIEW, msg("row.Z1-symptoms"), evidence=state.symptoms, elsewhere=True)
 
 

@@ -169,7 +169,7 @@ def _in_crs(case: Case) -> Iterator[Finding]:
     """CRS of any grade: tests to consider, none preselected."""
     found, history = tarlatamab_crs(case), crs_history(case)
     unresolved = history is not None and history.unresolved
-    if not unresolved and (found is None or found.grade is None):
+    if not unresolved and (found is None or found.outside or found.grade is None):
         return
     since = case.now - timedelta(hours=float(case.p(RULE)["crs_fresh_hours"]))
     open_tests = [test for test in CRS_TESTS if not _done(case, test, since)]

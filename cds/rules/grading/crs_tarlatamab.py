@@ -26,7 +26,7 @@ from cards.finding import (
 from cds.engine.case import Case, once_per_case
 from cds.engine.rule import Hook, rule
 from cds.rules.bispecific.history import DoseEvent, Kind
-from cds.rules.bispecific.tarlatamab import DRUG, exposures, label_of_last, start_of
+from cds.rules.bispecific.tarlatamab import DRUG, exposures, label_of_last, on_treatment, start_of
 from cds.rules.bispecific.toxicity import CrsState, Gate, crs_history, tarlatamab_view
 from cds.rules.evidence import of_drug
 from cds.rules.grading.crs_episode import episode_at
@@ -64,6 +64,7 @@ class TarlatamabCrs:
     hours_since_dose: float | None
     missing: tuple[str, ...]
     recorded_grade: int | None
+    outside: bool = False
 
 
 def latest_start(case: Case) -> tuple[DoseEvent, datetime] | None:
@@ -111,6 +112,8 @@ def tarlatamab_crs(case: Case) -> TarlatamabCrs | None:
         masked = True
     if not state.present or state.low is None:
         return None
+    if history.outside and (masked or not on_treatment(case)):
+        return None
     infection = state.gate is Gate.INFECTION
     lacking = list(state.missing)
     pressors = bool(state.bp.pressors or state.bp.vasopressin or state.bp.coded)
@@ -137,6 +140,7 @@ def tarlatamab_crs(case: Case) -> TarlatamabCrs | None:
         since,
         tuple(dict.fromkeys(lacking)) if computed else (),
         recorded,
+        history.outside,
     )
 
 
@@ -152,14 +156,7 @@ def crs_tarlatamab(case: Case) -> Iterator[Finding]:
     if found is None:
         yield from _unread(case, reference)
         return
-    p = case.p(RULE)
-    started = _dose_before(case, found.onset)
-    late = (
-        started is not None
-        and found.onset is not None
-        and ((found.onset.latest - started) / timedelta(hours=1) > float(p["plausible_hours"]))
-    )
-    if late and not found.state.signs and found.recorded_grade is None:
+    if found.outside:
         yield _outside(case, found, reference)
     elif found.infection:
         yield _finding(case, found, reference, Outcome.POSSIBLE, Indicator.WARNING, msg("summary.infection"))
