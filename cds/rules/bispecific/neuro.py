@@ -75,7 +75,7 @@ def _symptoms(case: Case, since: datetime) -> Iterator[Evidence]:
 def neuro_state(case: Case) -> NeuroState | None:
     """Neurotoxicity since the first dose; None before any. The bedside grade is that of grading.icans."""
     view = tarlatamab_view(case)
-    if view is None:
+    if view is None or not exposures(case):
         return None
     since = start_of(exposures(case)[0], case.now)
     shared = icans_at(view, case.now, since)

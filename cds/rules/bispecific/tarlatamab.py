@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from cds.engine.case import Case, once_per_case
-from cds.rules.bispecific.agents import Ladder, ladder_of
+from cds.rules.bispecific.agents import Ladder, agents, ladder_of
 from cds.rules.bispecific.history import DoseEvent, Kind, dose_events
 from cds.rules.bispecific.ladder import Due, OffLadder, Place, broken, due_after, label_after, place_of
 from cds.rules.bispecific.orders import Judged, judge_orders
@@ -39,6 +39,30 @@ def tarlatamab_events(case: Case) -> tuple[DoseEvent, ...]:
 def exposures(case: Case) -> tuple[DoseEvent, ...]:
     """Dated exposures in order, incomplete infusions included."""
     return tuple(e for e in tarlatamab_events(case) if e.day is not None)
+
+
+@once_per_case
+def engager_exposures(case: Case) -> tuple[DoseEvent, ...]:
+    """Exposures of tarlatamab, else of the other listed bispecifics: for what no agent table decides."""
+    own = exposures(case)
+    if own:
+        return own
+    others = [
+        event
+        for concept in agents()
+        if concept != DRUG
+        for event in dose_events(case.chart, concept)
+        if event.day is not None and event.day <= case.today
+    ]
+    return tuple(sorted(others, key=lambda e: (e.day or date.min, e.records[0].reference)))
+
+
+def engager(case: Case) -> str:
+    """The agent of the latest exposure; tarlatamab where none is on the chart."""
+    given = engager_exposures(case)
+    if not given:
+        return DRUG
+    return next((name for name in given[-1].records[0].ingredients if name in agents()), DRUG)
 
 
 def first_exposure(case: Case) -> DoseEvent | None:
@@ -235,6 +259,8 @@ __all__ = [
     "contraception_end",
     "dosed",
     "dosed_within",
+    "engager",
+    "engager_exposures",
     "exposures",
     "first_exposure",
     "history_unread",

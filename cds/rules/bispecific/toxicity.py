@@ -7,11 +7,11 @@ first tarlatamab dose in that place, so that fever gate, pressure and oxygen are
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cds.engine.case import Case, once_per_case
 from cds.rules.after_cart import closings, coded_episodes, recorded_grades
-from cds.rules.bispecific.tarlatamab import exposures, last_exposure, start_of
+from cds.rules.bispecific.tarlatamab import engager_exposures, exposures, last_exposure, start_of
 from cds.rules.grading.crs_episode import OPEN, CrsState, Gate, crs_now, episode_at, worst_grade
 from cds.rules.grading.fever import hours
 from fhir_mapping.chart import Anchor, CarTCourse, ConditionState, Moment, instant
@@ -21,7 +21,7 @@ from fhir_mapping.chart.course import Evidence as AnchorEvidence
 @once_per_case
 def tarlatamab_view(case: Case) -> Case | None:
     """The case with the first tarlatamab exposure as start of therapy; None before any."""
-    given = exposures(case)
+    given = engager_exposures(case)
     if not given:
         return None
     first = given[0]
@@ -54,9 +54,12 @@ def _outside_reach(case: Case, state: CrsState, onset: Moment | None) -> bool:
     """Signs too long after a dose to be called CRS by the chart alone: onset later than the longest reported
     one, or masked fever more than two days after the dose."""
     p = case.p("grading.crs-tarlatamab")
-    starts = [start_of(e, case.now) for e in exposures(case)]
+    starts = [start_of(e, case.now) for e in engager_exposures(case)]
     if state.gate is Gate.MASKED:
         return case.now - max(starts) > hours(p["strong_hours"])
+    if not exposures(case):
+        days = case.p("dosing.tarlatamab-step-up").int("on_treatment_days")
+        return case.now - max(starts) > timedelta(days=days)
     if onset is None:
         return False
     before = [s for s in starts if s <= onset.latest]
@@ -70,7 +73,7 @@ def crs_history(case: Case) -> CrsHistory | None:
     if view is None:
         return None
     state = crs_now(view)
-    start = start_of(exposures(case)[0], case.now)
+    start = start_of(engager_exposures(case)[0], case.now)
     recorded = [r.grade or 0 for r in recorded_grades(view, "crs_grade", start)]
     coded = coded_episodes(view, "crs", start)
     recorded += [c.grade.value for c in coded if c.grade is not None]

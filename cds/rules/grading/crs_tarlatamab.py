@@ -25,8 +25,16 @@ from cards.finding import (
 )
 from cds.engine.case import Case, once_per_case
 from cds.engine.rule import Hook, rule
+from cds.rules.bispecific.agents import agents
 from cds.rules.bispecific.history import DoseEvent, Kind
-from cds.rules.bispecific.tarlatamab import DRUG, exposures, label_of_last, on_treatment, start_of
+from cds.rules.bispecific.tarlatamab import (
+    engager,
+    engager_exposures,
+    exposures,
+    label_of_last,
+    on_treatment,
+    start_of,
+)
 from cds.rules.bispecific.toxicity import CrsState, Gate, crs_history, tarlatamab_view
 from cds.rules.evidence import of_drug
 from cds.rules.grading.crs_episode import episode_at
@@ -68,7 +76,7 @@ class TarlatamabCrs:
 
 
 def latest_start(case: Case) -> tuple[DoseEvent, datetime] | None:
-    given = exposures(case)
+    given = engager_exposures(case)
     if not given:
         return None
     last = max(given, key=lambda e: start_of(e, case.now))
@@ -79,7 +87,7 @@ def _timing(case: Case, onset: Moment | None) -> Onset:
     """During the infusion: between its start and its end (now, while it runs)."""
     if onset is None or not onset.exact:
         return Onset.UNKNOWN
-    before = [e for e in exposures(case) if start_of(e, case.now) <= onset.latest]
+    before = [e for e in engager_exposures(case) if start_of(e, case.now) <= onset.latest]
     if not before:
         return Onset.UNKNOWN
     event = max(before, key=lambda e: start_of(e, case.now))
@@ -99,6 +107,8 @@ def tarlatamab_crs(case: Case) -> TarlatamabCrs | None:
     history, view, dose = crs_history(case), tarlatamab_view(case), latest_start(case)
     if history is None or view is None or dose is None:
         return None
+    if case.chart.course.infused is not None and not exposures(case):
+        return None  # after CAR-T cells grading.crs speaks
     p = case.p(RULE)
     state = history.state
     since = (case.now - dose[1]) / timedelta(hours=1)
@@ -148,7 +158,7 @@ def tarlatamab_crs(case: Case) -> TarlatamabCrs | None:
 def crs_tarlatamab(case: Case) -> Iterator[Finding]:
     reference = ""
     if case.hook is Hook.ORDER_SELECT:
-        drafts = case.judged_drugs(DRUG, "tocilizumab", "class_glucocorticoids")
+        drafts = case.judged_drugs(*agents(), "tocilizumab", "class_glucocorticoids")
         if not drafts:
             return
         reference = drafts[0].reference
@@ -159,7 +169,14 @@ def crs_tarlatamab(case: Case) -> Iterator[Finding]:
     if found.outside:
         yield _outside(case, found, reference)
     elif found.infection:
-        yield _finding(case, found, reference, Outcome.POSSIBLE, Indicator.WARNING, msg("summary.infection"))
+        yield _finding(
+            case,
+            found,
+            reference,
+            Outcome.POSSIBLE,
+            Indicator.WARNING,
+            msg("summary.infection", drug=Name(engager(case))),
+        )
     else:
         yield _graded(case, found, reference)
 
@@ -167,7 +184,7 @@ def crs_tarlatamab(case: Case) -> Iterator[Finding]:
 def _dose_before(case: Case, onset: Moment | None) -> datetime | None:
     if onset is None:
         return None
-    starts = [start_of(e, case.now) for e in exposures(case)]
+    starts = [start_of(e, case.now) for e in engager_exposures(case)]
     before = [s for s in starts if s <= onset.latest]
     return max(before, default=None)
 
@@ -177,13 +194,20 @@ def _graded(case: Case, found: TarlatamabCrs, reference: str) -> Finding:
     indicator = Indicator.CRITICAL if grade >= 3 else Indicator.WARNING
     if found.at_least:
         return _finding(
-            case, found, reference, Outcome.AT_LEAST_GRADE_N, indicator, msg("summary.at-least", grade=grade)
+            case,
+            found,
+            reference,
+            Outcome.AT_LEAST_GRADE_N,
+            indicator,
+            msg("summary.at-least", grade=grade, drug=Name(engager(case))),
         )
     if found.high != grade:
-        summary = msg("summary.range", low=grade, high=found.high)
+        summary = msg("summary.range", low=grade, high=found.high, drug=Name(engager(case)))
         return _finding(case, found, reference, Outcome.RANGE, indicator, summary)
     key = "summary.masked" if found.masked else "summary.grade"
-    return _finding(case, found, reference, graded(grade), indicator, msg(key, grade=grade))
+    return _finding(
+        case, found, reference, graded(grade), indicator, msg(key, grade=grade, drug=Name(engager(case)))
+    )
 
 
 def _outside(case: Case, found: TarlatamabCrs, reference: str) -> Finding:
@@ -285,7 +309,8 @@ def _finding(
         values["recorded_grade"] = found.recorded_grade
     if not bare:
         detail.append(Paragraph(msg("criterion")))
-        detail.append(Paragraph(msg("reported")))
+        if exposures(case):
+            detail.append(Paragraph(msg("reported")))
     return Finding(
         rule=RULE,
         outcome=outcome,

@@ -21,7 +21,15 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
-from cds.rules.bispecific.tarlatamab import DRUG, dosed, last_exposure, live_orders, on_treatment
+from cds.rules.bispecific.agents import agents
+from cds.rules.bispecific.tarlatamab import (
+    DRUG,
+    dosed,
+    engager_exposures,
+    last_exposure,
+    live_orders,
+    on_treatment,
+)
 from cds.rules.evidence import of_drug, of_fact
 from cds.rules.vaccination.classes import (
     BCG_INTO_BLADDER,
@@ -53,10 +61,23 @@ def tarlatamab_live(case: Case) -> Iterator[Finding]:
         return
     drafts = case.chart.drafts.drugs.of(DRUG)
     if not (dosed(case) or on_treatment(case) or drafts):
+        yield from _other_engagers(case)
         return
     for vaccine, told in drafted(case, *_ALL):
         if BCG_INTO_BLADDER not in vaccine.concepts:
             yield from _ordered(case, vaccine, told, treated=_treated(case, vaccine))
+
+
+def _other_engagers(case: Case) -> Iterator[Finding]:
+    """Another listed bispecific lately: live vaccines are named, without any number of that drug."""
+    days = case.p("dosing.tarlatamab-step-up").int("on_treatment_days")
+    recent = [e for e in engager_exposures(case) if e.day is not None and (case.today - e.day).days <= days]
+    ordered = any(case.chart.active_drugs(agent) for agent in agents())
+    if not (recent or ordered) or case.chart.course.infused is not None:
+        return
+    for vaccine, told in drafted(case, VaccineClass.LIVE):
+        if BCG_INTO_BLADDER not in vaccine.concepts:
+            yield _finding(case, vaccine, told, "live-other", Outcome.INFO, Indicator.INFO)
 
 
 def _treated(case: Case, vaccine: Vaccine) -> bool:
