@@ -138,7 +138,8 @@ def live_orders(case: Case) -> tuple[DrugRecord, ...]:
 
 def on_treatment(case: Case) -> bool:
     """Active order, or a dose within `on_treatment_days`, and no recorded permanent stop."""
-    if recorded_stop(case) is not None:
+    patient = case.chart.patient
+    if patient.deceased or patient.died is not None or recorded_stop(case) is not None:
         return False
     return bool(live_orders(case)) or dosed_within(case, case.p(STEP_UP).int("on_treatment_days"))
 

@@ -15,7 +15,7 @@ from cds.rules.bispecific.tarlatamab import engager_exposures, exposures, last_e
 from cds.rules.grading.crs_episode import OPEN, CrsState, Gate, crs_now, episode_at, worst_grade
 from cds.rules.grading.fever import hours
 from fhir_mapping.chart import Anchor, CarTCourse, ConditionState, Moment, instant
-from fhir_mapping.chart.course import Evidence as AnchorEvidence
+from fhir_mapping.chart import Evidence as AnchorEvidence
 
 
 @once_per_case

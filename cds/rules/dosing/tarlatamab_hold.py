@@ -388,6 +388,7 @@ def _febrile_neutropenia(case: Case) -> Iterator[HoldRow]:
             Action.HOLD,
             msg(
                 "row.N2-hold",
+                hours=p.int("fever_free_hours"),
                 value=_shown(episode.last_failing),
                 temperature=_shown(last),
                 day=last.when.date,
@@ -844,7 +845,10 @@ def _infections(case: Case) -> Iterator[HoldRow]:
         if evidence is None or _controlled(case, condition):
             continue
         grade = coded if coded is not None else _derived_grade(case, condition)
-        if grade is not None and grade >= 4 and exposures(case):
+        if stepping and coded is None:
+            # in the step-up phase any active infection holds; a grade inferred from care decides nothing more
+            yield _infection("I1", Action.HOLD, "row.I1-hold", condition, grade)
+        elif grade is not None and grade >= 4 and exposures(case):
             yield _infection("I3", Action.STOP, "row.I3-stop", condition, grade)
         elif stepping:
             yield _infection("I1", Action.HOLD, "row.I1-hold", condition, grade)
