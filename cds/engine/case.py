@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 from cds.engine.parameters import Parameters
 from cds.engine.rule import ORDER_HOOKS, Hook
-from fhir_mapping.chart import Appointment, Chart, DrugRecord, ServiceOrder, Vaccine
+from fhir_mapping.chart import Appointment, Chart, DrugRecord, DrugState, ServiceOrder, Vaccine
+
+_ENDING = (DrugState.STOPPED, DrugState.ON_HOLD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,12 @@ class Case:
         """Draft drug orders under judgement (selected ones on order-select), of these concepts or any."""
         drafts = self.chart.drafts.drugs
         found = drafts.of(*concepts) if concepts else drafts.all
-        return tuple(d for d in found if self._judged(d.reference))
+        return tuple(d for d in found if d.state not in _ENDING and self._judged(d.reference))
+
+    def ending_drugs(self, *concepts: str) -> tuple[DrugRecord, ...]:
+        """Draft orders under judgement that end or interrupt a drug: sent with status stopped or on-hold."""
+        found = self.chart.drafts.drugs.of(*concepts)
+        return tuple(d for d in found if d.state in _ENDING and self._judged(d.reference))
 
     def judged_services(self, *concepts: str) -> tuple[ServiceOrder, ...]:
         drafts = self.chart.drafts.services

@@ -314,13 +314,18 @@ def read_statement(resource: Json, context: Context) -> DrugRecord | None:
     )
 
 
+# an order re-sent to end or interrupt it; whatever else the hook carries is an order to judge
+_HOOK_ENDS = {"stopped": DrugState.STOPPED, "on-hold": DrugState.ON_HOLD}
+
+
 def _request_state(resource: Json, context: Context, *, in_hook: bool) -> DrugState | None:
     if resource.get("doNotPerform") is True:
         return None
     if in_hook:
         status = resource.get("status", "draft")
-        dropped = isinstance(status, str) and status in ("entered-in-error", "cancelled")
-        return None if dropped else DrugState.DRAFT
+        if isinstance(status, str) and status in ("entered-in-error", "cancelled"):
+            return None
+        return _HOOK_ENDS.get(status, DrugState.DRAFT) if isinstance(status, str) else DrugState.DRAFT
     state = _state(resource, _REQUEST, context)
     if state is None:
         return None

@@ -110,16 +110,6 @@ def drug_use(case: Case, *drugs: str, recent_days: int = 1) -> DrugUse:
     return DrugUse(Use.NEVER)
 
 
-def planned(case: Case, *drugs: str) -> tuple[DrugRecord, ...]:
-    """Draft orders of the drugs that are not withdrawn; they count as the drug on the same screen."""
-    return tuple(d for d in case.chart.drafts.drugs.of(*drugs) if not withdrawn(d))
-
-
-def withdrawn(draft: DrugRecord) -> bool:
-    """A draft that ends an order: status stopped, completed or on-hold."""
-    return draft.state in _ENDED
-
-
 @dataclass(frozen=True, slots=True)
 class Stop:
     """The stop predicate. `months_over`, `cd4_over` None: cannot be told. `from_day`: first day on which the

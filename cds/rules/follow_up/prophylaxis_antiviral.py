@@ -39,7 +39,6 @@ from cds.rules.follow_up.prophylaxis import (
     start_evidence,
     stop_notes,
     stop_predicate,
-    withdrawn,
 )
 from fhir_mapping.chart import Amount, DrugRecord, Route
 
@@ -173,14 +172,15 @@ def _per_day(record: DrugRecord) -> Amount | None:
 
 def _orders(case: Case) -> Iterator[Finding]:
     stop = stop_predicate(case, RULE)
-    for draft in case.judged_drugs(*DRUGS):
+    ending = case.ending_drugs(*DRUGS)
+    for draft in (*case.judged_drugs(*DRUGS), *ending):
         if for_treatment(draft):
             continue
         outcome, indicator, row = Outcome.PASS, None, "pass"
         summary: Message = msg("summary.order-pass")
         values: dict[str, Scalar] = {}
         missing: tuple[Missing, ...] = ()
-        if withdrawn(draft):
+        if draft in ending:
             row = "stop-order"
             if stop.holds is True:
                 outcome, summary = Outcome.MAY_STOP, msg("summary.may-stop")

@@ -29,9 +29,18 @@ from cds.engine.case import Case
 from cds.engine.parameters import Parameters
 from cds.engine.rule import rule
 from cds.rules import evidence
-from cds.rules.follow_up.prophylaxis import DrugUse, Use, begun, drug_use, start_evidence, withdrawn
+from cds.rules.follow_up.prophylaxis import DrugUse, Use, begun, drug_use, start_evidence
 from cds.rules.vaccination.eligibility import drug_names
-from fhir_mapping.chart import ConditionState, Drafts, DrugRecord, Observation, Result, Route, add_months
+from fhir_mapping.chart import (
+    ConditionState,
+    Drafts,
+    DrugRecord,
+    DrugState,
+    Observation,
+    Result,
+    Route,
+    add_months,
+)
 
 RULE = "follow-up.prophylaxis-hbv"
 DRUGS = ("entecavir", "tenofovir", "tenofovir_disoproxil", "tenofovir_alafenamide")
@@ -238,9 +247,7 @@ def _buttons(case: Case, outcome: Outcome, missing: tuple[Missing, ...]) -> tupl
 def _orders(case: Case) -> Iterator[Finding]:
     floor = _floor(case)
     drafts = case.judged_drugs()
-    for draft in drafts:
-        if not _own(draft) or not withdrawn(draft):
-            continue
+    for draft in case.ending_drugs(*DRUGS, *OTHERS):
         over = floor is not None and case.today > floor
         yield Finding(
             rule=RULE,
@@ -253,7 +260,7 @@ def _orders(case: Case) -> Iterator[Finding]:
             values={"row": "stop-order", **({} if floor is None else {"at_least_until": floor})},
             evidence=(*start_evidence(case), evidence.of_drug(draft), *serology(case).evidence),
         )
-    if any(_own(d) and not withdrawn(d) for d in case.chart.drafts.drugs.all):
+    if any(_own(d) and d.state is DrugState.DRAFT for d in case.chart.drafts.drugs.all):
         return
     therapy = next((d.reference for d in drafts if _therapy(d)), "")
     if not therapy:

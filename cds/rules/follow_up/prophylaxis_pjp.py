@@ -41,7 +41,6 @@ from cds.rules.follow_up.prophylaxis import (
     start_evidence,
     stop_notes,
     stop_predicate,
-    withdrawn,
 )
 from cds.rules.g6pd import G6pd, g6pd_state
 from fhir_mapping.chart import Allergy, Amount, ConditionState, DrugRecord, Quantity, Route
@@ -280,7 +279,8 @@ def _weekly_mg(record: DrugRecord) -> Decimal | None:
 def _orders(case: Case) -> Iterator[Finding]:
     stop = stop_predicate(case, RULE)
     p = case.p(RULE)
-    for draft in case.judged_drugs(COTRIMOXAZOLE, PENTAMIDINE, *OTHERS):
+    ending = case.ending_drugs(COTRIMOXAZOLE, PENTAMIDINE, *OTHERS)
+    for draft in (*case.judged_drugs(COTRIMOXAZOLE, PENTAMIDINE, *OTHERS), *ending):
         if for_treatment(draft):
             continue
         outcome: Outcome = Outcome.PASS
@@ -293,7 +293,7 @@ def _orders(case: Case) -> Iterator[Finding]:
         drug = next((d for d in (COTRIMOXAZOLE, PENTAMIDINE, *OTHERS) if d in draft.concepts), "")
         weekly = _weekly_mg(draft)
         limit = p["cotrimoxazole_daily_mg"] * 7
-        if withdrawn(draft):
+        if draft in ending:
             row = "stop-order"
             if stop.holds is True:
                 outcome, summary = Outcome.MAY_STOP, msg("summary.may-stop")
