@@ -57,7 +57,7 @@ def step_outcome(step: Step) -> Outcome:
 def _indicator(step: Step) -> Indicator:
     if step.node in _GRADE_NODES:
         return Indicator.CRITICAL
-    return Indicator.INFO if step.node in (Node.N1A, Node.IMPROVED) else Indicator.WARNING
+    return Indicator.INFO if step.node in (Node.N1A, Node.IMPROVED, Node.IEC_HS) else Indicator.WARNING
 
 
 # --- suggestions
@@ -111,7 +111,7 @@ def _detail(case: Case, step: Step) -> Iterator[Block]:
     yield Paragraph(msg("always"))
     if step.node in _GRADE_NODES:
         yield Bullet(msg("icu.transfer"))
-    elif step.node not in (Node.IMPROVED, Node.NEUROTOXICITY):
+    elif step.node not in (Node.IMPROVED, Node.NEUROTOXICITY, Node.IEC_HS):
         less = step.state.low == 2 and not case.facility.experienced
         yield Bullet(msg("icu.transfer-less-experienced" if less else "icu.notify"))
     if step.tier in (Tier.D10, Tier.D20, Tier.MP) and not step.waiting:
@@ -273,7 +273,8 @@ def _drafted(case: Case, *drugs: str) -> tuple[DrugRecord, ...]:
 def _on_orders(case: Case, step: Step) -> Iterator[Finding]:
     """A draft of one of the step's drugs, while the other one that the step needs is neither given nor
     drafted."""
-    if step.waiting or step.node in (Node.N1A, Node.N1B, Node.NEUROTOXICITY, Node.IMPROVED, Node.N5):
+    quiet = (Node.N1A, Node.N1B, Node.NEUROTOXICITY, Node.IEC_HS, Node.IMPROVED, Node.N5)
+    if step.waiting or step.node in quiet:
         return
     steroid_drafts = tuple(
         d for d in _drafted(case, "dexamethasone", "methylprednisolone") if in_crs_steroids(d)

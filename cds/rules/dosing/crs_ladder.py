@@ -22,14 +22,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from cds.engine.case import Case, once_per_case
-from cds.rules.after_cart import clinical_course, therapy_start
+from cds.rules.after_cart import clinical_course, coded_episodes, recorded_grades, therapy_start
 from cds.rules.dosing.steroid_course import SteroidRun, Tier, steroid_run
 from cds.rules.dosing.tocilizumab import may_give_now, tocilizumab_doses
 from cds.rules.grading.crs_episode import CrsState, Gate, crs_applies, crs_at, crs_now
 from cds.rules.grading.fever import hours
 from cds.rules.grading.hemodynamics import running_at
 from cds.rules.grading.icans_episode import icans_now
-from fhir_mapping.chart import DrugRecord, Moment
+from fhir_mapping.chart import ConditionState, DrugRecord, Moment
 
 RULE = "dosing.crs"
 
@@ -49,6 +49,7 @@ class Node(StrEnum):
     N5 = "5"
     IMPROVED = "improved"  # better than at the index dose: no further step, taper
     NEUROTOXICITY = "icans"  # CRS 1 with ICANS >= 2: the ICANS rule leads
+    IEC_HS = "iec-hs"  # IEC-HS after CRS has resolved: no further IL-6 blockade
 
 
 class Response(StrEnum):
@@ -160,6 +161,22 @@ def response_since(case: Case, index: datetime) -> Response:
 # --- the ladder
 
 
+def iec_hs_leads(case: Case, state: CrsState) -> bool:
+    """IEC-HS is recorded as present and CRS has given way to it: signs without present fever, or signs after
+    a clinician closed CRS, are then no reason for another IL-6 blocker."""
+    start = therapy_start(case)
+    assert start is not None
+    graded = recorded_grades(case, "iec_hs_grade", start)
+    coded = [c for c in coded_episodes(case, "iec_hs", start) if c.state is ConditionState.ACTIVE]
+    present = bool(graded[-1].grade) if graded else bool(coded)
+    if not present:
+        return False
+    if state.gate not in (Gate.FEVER, Gate.INFECTION):
+        return state.gate is not Gate.CLINICIAN
+    crs = recorded_grades(case, "crs_grade", start)
+    return bool(crs) and crs[-1].grade == 0
+
+
 def _episode_doses(case: Case, state: CrsState) -> tuple[DrugRecord, ...]:
     """Tocilizumab doses of this episode (a dose shortly before its first charted sign belongs to it)."""
     if state.episode is None:
@@ -195,6 +212,8 @@ def crs_step(case: Case) -> Step | None:
     neuro = icans_now(case)
     icans = None if neuro is None else neuro.grade
     base = Step(Node.N1A, state, run=steroid_run(case), icans=icans)
+    if iec_hs_leads(case, state):
+        return replace(base, node=Node.IEC_HS)
     step = (_grade_1, _grade_2, _grade_3, _grade_4)[state.low - 1](case, base) if state.low <= 4 else None
     if step is None or not step.tocilizumab_wanted:
         return step

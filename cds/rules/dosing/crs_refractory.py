@@ -65,7 +65,7 @@ def advise_refractory(case: Case) -> Iterator[Finding]:
     if therapy_start(case) is None or not crs_applies(case):
         return
     step = crs_step(case)
-    if step is None:
+    if step is None or step.node is Node.IEC_HS:
         return
     if case.ordering:
         yield from _on_orders(case, step)

@@ -272,10 +272,13 @@ def check_steroid(case: Case) -> Iterator[Finding]:
     resolved = state.gate is Gate.RESOLVED and state.episode is not None
     if not state.present and not resolved:
         return
+    step = crs_step(case)
+    if step is not None and step.node is Node.IEC_HS:
+        return  # the steroid treats IEC-HS
     if resolved and icans_tier(case) is not Tier.NONE:
         return  # the steroid treats ICANS
     for draft in drafts:
-        yield _judge(case, draft, crs_step(case))
+        yield _judge(case, draft, step)
 
 
 def _judge(case: Case, draft: DrugRecord, step: Step | None) -> Finding:

@@ -194,6 +194,8 @@ def _indication_fault(case: Case) -> Fault | None:
         return None
     if step.node is Node.NEUROTOXICITY:
         return None  # dosing.icans warns about this pair
+    if step.node is Node.IEC_HS:
+        return Fault("indication", Outcome.REVIEW, Indicator.WARNING, msg("indication.iec-hs"))
     if step.node is Node.N1A:
         hours = case.p("dosing.crs").int("grade_1_persistent_hours")
         if step.time_unknown:

@@ -45,6 +45,7 @@ from cds.rules.grading.tls_risk import (
     ldc_start,
     tls_risk,
 )
+from cds.rules.grading.tls_state import tls_state
 from fhir_mapping.chart import ConditionState, DrugRecord
 
 RULE = "dosing.tls-prophylaxis"
@@ -148,6 +149,9 @@ def _settled(case: Case) -> bool | None:
 @rule(RULE)
 def advise_prophylaxis(case: Case) -> Iterator[Finding]:
     """On orders of lymphodepletion, and on patient-view from its start to day 7."""
+    present = tls_state(case)
+    if present is not None and present.syndrome:
+        return  # treatment, not prophylaxis
     if case.ordering:
         drafts = ldc_drafts(case)
         if drafts and in_risk_window(case):
