@@ -8,6 +8,8 @@ from datetime import date, timedelta
 
 from fhir_mapping.chart import add_months
 
+_BEFORE_FIRST = timedelta(days=7)  # nothing long before the first window serves the first point
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -33,7 +35,8 @@ def halfway(this: Point) -> date:
 
 
 def served_by(points: tuple[Point, ...], day: date) -> Point | None:
-    """The nearest point, where it is within half the interval on that side; else None."""
+    """The nearest point, where it is within half the interval on that side; else None. The first point is not
+    served by what was done more than a week before its window."""
     if not points:
         return None
     nearest = min(points, key=lambda p: abs((p.day - day).days))
@@ -42,8 +45,8 @@ def served_by(points: tuple[Point, ...], day: date) -> Point | None:
         return nearest if day <= halfway(nearest) else None
     if place:
         return nearest
-    before = timedelta(days=nearest.interval * 15)
-    return nearest if day >= nearest.day - before else None
+    earliest = max(nearest.day - timedelta(days=nearest.interval * 15), nearest.opens - _BEFORE_FIRST)
+    return nearest if day >= earliest else None
 
 
 def served(points: tuple[Point, ...], days: Iterable[date]) -> dict[int, date]:

@@ -1,5 +1,5 @@
-"""Neutrophils as the prophylaxis rules read them: the current count, how long it has been low, and the
-recorded CAR-HEMATOTOX score (chart-facts L2, S17). The graded count of ICAHT days is grading.icaht's."""
+"""Neutrophils as the prophylaxis rules read them: the current count and how long it has been low (chart-facts
+L2). The graded count of ICAHT days is grading.icaht's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from decimal import Decimal
 from cards.finding import Evidence
 from cds.engine.case import Case
 from cds.rules import evidence
+from cds.rules.grading.car_hematotox import Group, hematotox, recorded_score
 from fhir_mapping.chart import Observation, Quantity
 
 MAX_GAP_DAYS = 7  # a longer gap between two counts ends a run (as in the counting of ICAHT days)
@@ -60,19 +61,10 @@ def days_below(case: Case, limit: Decimal, count: Count | None) -> int:
     return (case.today - first).days + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    value: int
-    evidence: Evidence
-
-
-def hematotox(case: Case) -> Score | None:
-    """The CAR-HEMATOTOX score as recorded, newest first; None when none is on the chart."""
-    for observation in reversed(case.chart.series("car_hematotox")):
-        number = observation.value.number
-        quantity = observation.value.quantity
-        if number is None and quantity is not None and not quantity.comparator:
-            number = int(quantity.value)
-        if number is not None and 0 <= number <= 7:
-            return Score(number, evidence.of_observation(observation))
-    return None
+def score_evidence(case: Case) -> tuple[Evidence, ...]:
+    """What decides the CAR-HEMATOTOX group: the five values, else the recorded score."""
+    score = hematotox(case)
+    if score is not None and score.group is not Group.UNCLEAR:
+        return score.evidence
+    recorded = recorded_score(case)
+    return () if recorded is None else (evidence.of_observation(recorded[1]),)

@@ -10,8 +10,9 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules import evidence
 from cds.rules.after_cart import confirmed_infections
-from cds.rules.follow_up.neutropenia import Count, current_anc, days_below, hematotox
+from cds.rules.follow_up.neutropenia import Count, current_anc, days_below, score_evidence
 from cds.rules.follow_up.prophylaxis import Use, begun, drug_use, for_treatment, start_evidence
+from cds.rules.grading.icaht_risk import Risk, icaht_risk
 from fhir_mapping.chart import ConditionState, Result
 
 RULE = "follow-up.prophylaxis-antibacterial"
@@ -32,13 +33,10 @@ class Situation:
 
 def situation(case: Case) -> Situation:
     p = case.p(RULE)
-    score = hematotox(case)
+    risk = icaht_risk(case)
     count = current_anc(case, p.int("anc_age_days"))
-    shown: list[Evidence] = []
-    values: dict[str, Scalar] = {}
-    if score is not None:
-        shown.append(score.evidence)
-        values["car_hematotox"] = score.value
+    shown: list[Evidence] = list(score_evidence(case))
+    values: dict[str, Scalar] = {"icaht_risk": risk.value}
     long_days = 0
     if count is not None:
         shown.append(count.evidence)
@@ -58,7 +56,7 @@ def situation(case: Case) -> Situation:
             shown.append(evidence.of_observation(newest))
     if case.facility.high_mdr_rate:
         cautions.append(Bullet(msg("caution.local-rate")))
-    high = None if score is None else score.value >= p["hematotox_score"]
+    high = None if risk is Risk.UNKNOWN else risk.high
     return Situation(high, count, long_days, tuple(cautions), tuple(shown), values)
 
 

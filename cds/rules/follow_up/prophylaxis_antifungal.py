@@ -29,7 +29,7 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules import evidence, steroids
 from cds.rules.after_cart import recorded_grade
-from cds.rules.follow_up.neutropenia import current_anc, days_below, hematotox
+from cds.rules.follow_up.neutropenia import current_anc, days_below, score_evidence
 from cds.rules.follow_up.prophylaxis import (
     Use,
     adult,
@@ -38,6 +38,9 @@ from cds.rules.follow_up.prophylaxis import (
     for_treatment,
     start_evidence,
 )
+from cds.rules.grading.car_hematotox import Group, risk_group
+from cds.rules.grading.crs_episode import crs_now
+from cds.rules.grading.icans_episode import icans_now
 from cds.rules.vaccination.eligibility import drug_names, transplants
 from fhir_mapping.chart import Amount, ConditionState, DrugRecord, DrugSource, Route, add_months
 
@@ -124,7 +127,8 @@ def _for_toxicity(case: Case, run: SteroidRun) -> bool:
         newest = case.chart.series(score).latest(case.now, window)
         if newest is not None and (recorded_grade(newest) or 0) >= 1:
             return True
-    return False
+    icans = icans_now(case)
+    return crs_now(case).present or (icans is not None and (icans.grade or 0) >= 1)
 
 
 def _high_dose(case: Case, run: SteroidRun) -> bool:
@@ -193,17 +197,17 @@ def need(case: Case) -> Need:
         if long_run:
             add(Strength.RECOMMENDED, "steroid-long", Bullet(msg("criterion.long", hours=int(hours))), *facts)
     count = current_anc(case, p.int("anc_age_days"))
-    score = hematotox(case)
+    group = risk_group(case)
     missing: list[Missing] = []
     if count is not None and count.per_ul.below(p["anc_per_ul"]) is True:
         run_days = days_below(case, p["anc_per_ul"], count)
         values |= {"anc_per_ul": count.per_ul.value, "neutropenia_days": run_days}
-        high = score is not None and score.value >= p["hematotox_score"]
-        if score is None:
+        high = group is Group.HIGH
+        values["car_hematotox_group"] = group.value
+        if group is Group.UNCLEAR:
             missing.append(Missing("car_hematotox"))
         elif high:
-            values["car_hematotox"] = score.value
-            shown.append(score.evidence)
+            shown.extend(score_evidence(case))
         if high or run_days >= p["prolonged_days"]:
             bullet = Bullet(msg("criterion.neutropenia", anc=evidence.shown(count.per_ul), days=run_days))
             add(Strength.CONSIDER, "neutropenia", bullet, count.evidence)
