@@ -21,6 +21,7 @@ from cards.finding import (
     msg,
 )
 from cds.engine.case import Case
+from cds.engine.parameters import Parameters
 from cds.engine.rule import rule
 from cds.rules.after_cart import evidence_of_drug
 from cds.rules.dosing.tls_drugs import (
@@ -38,7 +39,7 @@ from cds.rules.evidence import of_fact, of_observation
 from cds.rules.g6pd import G6pd, g6pd_state
 from cds.rules.grading.tls_risk import in_risk_window
 from cds.rules.grading.tls_state import TlsState, beyond_limit, series_of, tls_state
-from fhir_mapping.chart import ConditionState, DrugRecord, DrugState, Route
+from fhir_mapping.chart import ConditionState, Drafts, DrugRecord, DrugState, Route
 
 RULE = "dosing.tls-safety"
 _CALCIUM = ("calcium_gluconate", "calcium_chloride")
@@ -60,7 +61,15 @@ def _at_risk(case: Case, state: TlsState | None) -> bool:
     return in_risk_window(case) or _syndrome(case, state) or state is not None
 
 
-@rule(RULE)
+def _concerns(drafts: Drafts, _: Parameters) -> bool:
+    """A drug or procedure of the table, or a fluid whose text names potassium."""
+    table = {"rasburicase", "potassium_chloride", *INHIBITORS, *_ALKALI, *_CALCIUM}
+    return bool(drafts.services.of("peritoneal_dialysis")) or any(
+        not table.isdisjoint(drug.concepts) or _contains_potassium(drug) for drug in drafts.drugs.all
+    )
+
+
+@rule(RULE, concerns=_concerns)
 def check_orders(case: Case) -> Iterator[Finding]:
     """Each judged draft of the table, in patients with a CAR-T course."""
     if not case.chart.course.any_evidence:

@@ -9,6 +9,7 @@ Lee DW et al., BBMT 2019;25:625. The limits of hypotension are a product default
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -188,17 +189,46 @@ def infusions(case: Case) -> tuple[DrugRecord, ...]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Timeline:
+    """Infusions that ended, by start, with the longest of them; those that still run or are only ordered."""
+
+    starts: list[datetime]
+    ended: list[tuple[datetime, datetime, DrugRecord]]
+    longest: timedelta
+    open_ended: tuple[DrugRecord, ...]
+
+
+@once_per_case
+def _timeline(case: Case) -> _Timeline:
+    ended: list[tuple[datetime, datetime, DrugRecord]] = []
+    open_ended: list[DrugRecord] = []
+    for record in infusions(case):
+        span = _span(record) if record.source is not DrugSource.ORDER else None
+        if span is None or span[1] is None:
+            open_ended.append(record)
+        else:
+            ended.append((span[0], span[1], record))
+    ended.sort(key=lambda e: (e[0], e[2].reference))
+    longest = max((end - begun for begun, end, _ in ended), default=timedelta(0))
+    return _Timeline([e[0] for e in ended], ended, longest, tuple(open_ended))
+
+
 def running_at(case: Case, at: datetime) -> tuple[DrugRecord, ...]:
     """Vasopressor infusions running at `at`; one that ends just then no longer runs."""
+    line = _timeline(case)
     found = []
-    for record in infusions(case):
-        if record.source is DrugSource.ORDER:
-            first, last = record.timing.first, record.timing.last
-            if (first is None or first.earliest <= at) and (last is None or last.latest > at):
-                found.append(record)
+    index = bisect_right(line.starts, at)
+    while index and line.starts[index - 1] >= at - line.longest:
+        index -= 1
+        if line.ended[index][1] > at:
+            found.append(line.ended[index][2])
+    for record in line.open_ended:
+        first, last = record.timing.first, record.timing.last
+        ordered = record.source is DrugSource.ORDER
+        if (first is None and not ordered) or (first is not None and first.earliest > at):
             continue
-        span = _span(record)
-        if span is not None and span[0] <= at and (span[1] is None or span[1] > at):
+        if not ordered or last is None or last.latest > at:
             found.append(record)
     return tuple(found)
 

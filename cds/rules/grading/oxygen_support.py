@@ -416,10 +416,11 @@ def oxygen_spans(
             continue
         finish = moment
         if not state.provisional:
-            held = [r.until for r in records if r.start <= moment < r.until and r.concept == state.device]
-            finish = max(held, default=moment + longest)
+            held = [r for r in _in_force(case, moment) if r.concept == state.device]
+            newest = max(held, key=lambda r: r.until, default=None)
+            finish = moment + longest if newest is None else newest.until
             following = bisect_right(observed, moment)
-            if following < len(observed) and not any(r.procedure for r in records if r.until == finish):
+            if following < len(observed) and not (newest is not None and newest.procedure):
                 finish = min(finish, observed[following])
         spans.append((moment, min(finish, end), state.low))
     return tuple(spans)
