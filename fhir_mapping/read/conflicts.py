@@ -6,12 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from operator import attrgetter
+from typing import TypeAlias
 
 from fhir_mapping.chart import Loss, LossReason, Moment, Observation, Result, Value
 from fhir_mapping.read.times import Stamps
 from fhir_mapping.read.traits import Traits, Worst
 
 _SAME = Decimal("0.01")  # relative difference up to which two units of one result agree
+_TOLD_APART_BY = ("agent", "toxicity", "identity_check_stage", "bag_number", "icaht_phase")
+_About: TypeAlias = tuple[object, ...]
 _RESULT_ORDER = {Result.NEGATIVE: 0, Result.INDETERMINATE: 1, Result.POSITIVE: 2}
 
 
@@ -94,7 +97,7 @@ def _without_repeats(group: list[Reported]) -> list[Reported]:
 
 def _twins(one: Reported, other: Reported) -> bool:
     a, b = one.observation, other.observation
-    if a.focus != b.focus or (one.sample and other.sample and one.sample != other.sample):
+    if one.sample and other.sample and one.sample != other.sample:
         return False
     if a.components and b.components and a.components != b.components:
         return False
@@ -135,7 +138,7 @@ def _is_number(one: Reported) -> bool:
 
 def _comparable(one: Reported) -> bool:
     value = one.observation.value
-    return not value.codes and not one.observation.focus and (_is_number(one) or value.result is not None)
+    return not value.codes and (_is_number(one) or value.result is not None)
 
 
 def _amount(one: Reported) -> Decimal:
@@ -152,14 +155,19 @@ def _units_differ(group: Sequence[Reported]) -> bool:
     return len(units) > 1
 
 
-def _worst(group: list[Reported], worst: Worst) -> list[Reported]:
-    if all(_is_number(one) for one in group) and worst in (Worst.LOW, Worst.HIGH):
-        chosen = (min if worst is Worst.LOW else max)(_amount(one) for one in group)
+def _worst(group: list[Reported], traits: Traits) -> list[Reported]:
+    """The report that is worse for the patient; all of them where that cannot be said."""
+    if all(_is_number(one) for one in group) and traits.worst in (Worst.LOW, Worst.HIGH):
+        chosen = (min if traits.worst is Worst.LOW else max)(_amount(one) for one in group)
         return [next(one for one in sorted(group, key=_better) if _amount(one) == chosen)]
-    results = [one.observation.value.result for one in group]
-    if all(result is not None for result in results) and not any(_is_number(one) for one in group):
-        return [max(sorted(group, key=_better), key=lambda one: _RESULT_ORDER[one.observation.value.result])]  # type: ignore[index]
+    if traits.worst is Worst.POSITIVE and not any(_is_number(one) for one in group):
+        return [max(sorted(group, key=_better), key=_severity)]
     return group
+
+
+def _severity(one: Reported) -> int:
+    result = one.observation.value.result
+    return -1 if result is None else _RESULT_ORDER[result]
 
 
 def _latest_issued(group: list[Reported], stamps: Stamps) -> list[Reported]:
@@ -173,31 +181,52 @@ def _latest_issued(group: list[Reported], stamps: Stamps) -> list[Reported]:
     return chosen
 
 
+def _about(seen: Observation) -> _About:
+    """What an Observation is about besides its concept: other drug, bag or site, other fact."""
+    if not seen.focus and not seen.body_sites and not seen.components:
+        return ()
+    named = tuple((c, v.codes, v.text) for c in _TOLD_APART_BY if (v := seen.component(c)) is not None)
+    about = (seen.focus, tuple(sorted(seen.body_sites)), named)
+    return about if any(about) else ()
+
+
+def _contradiction(group: list[Reported]) -> list[Loss]:
+    return [
+        Loss(LossReason.CONTRADICTORY, one.observation.concept, one.observation.reference, _written(one))
+        for one in group
+    ]
+
+
 def _one_instant(group: list[Reported], traits: Traits, stamps: Stamps) -> tuple[list[Reported], list[Loss]]:
-    """What stands of several reports of one moment."""
+    """What stands of several reports of one moment.
+
+    A corrected report stands for the one it corrects. Results in different units that differ are unusable;
+    in one unit the one issued last stands, then the worst for the patient. A date without an hour may hold
+    several samples.
+    """
     group = _without_repeats(group)
     comparable = [one for one in group if _comparable(one)]
     if len(comparable) < 2:
         return group, []
     others = [one for one in group if not _comparable(one)]
-    revised = [one for one in comparable if one.revised]
-    by_sample = len({one.sample for one in comparable}) == 1
+    one_sample = len({one.sample for one in comparable}) == 1
     exact = all(one.observation.when.exact for one in comparable)
-    if revised and (exact or by_sample):
-        comparable = _latest_issued(revised, stamps)
+    revised = [one for one in comparable if one.revised]
+    if revised and (exact or one_sample):
+        latest = _latest_issued(comparable, stamps)
+        comparable = latest if len(latest) < len(comparable) else revised
     if len(comparable) < 2 or not exact:
         return others + comparable, []
     if _units_differ(comparable):
-        return others, [
-            Loss(LossReason.CONTRADICTORY, one.observation.concept, one.observation.reference, _written(one))
-            for one in comparable
-        ]
-    if by_sample:
+        return others, _contradiction(comparable)
+    if one_sample:
         comparable = _latest_issued(comparable, stamps)
-    elif not all(_is_number(one) for one in comparable) or not traits.lab:
+    elif not traits.lab or not all(_is_number(one) for one in comparable):
         return group, []  # two samples of one moment: two cultures, two bags
     if len(comparable) > 1:
-        comparable = _worst(comparable, traits.worst)
+        comparable = _worst(comparable, traits)
+    if len(comparable) > 1 and traits.single:
+        return others, _contradiction(comparable)
     return others + comparable, []
 
 
@@ -215,9 +244,9 @@ def resolve(
     group = list(reports)
     if len(group) > 1:
         group = _final_over_preliminary(_newest_versions(group))
-    moments: dict[Moment, list[Reported]] = {}
+    moments: dict[tuple[Moment, _About], list[Reported]] = {}
     for one in group:
-        moments.setdefault(one.observation.when, []).append(one)
+        moments.setdefault((one.observation.when, _about(one.observation)), []).append(one)
     kept: list[Reported] = []
     losses: list[Loss] = []
     for same in moments.values():

@@ -125,6 +125,8 @@ def identify(order: Json, context: Context) -> Identity:
             lot = text(obj(medication.get("batch")).get("lotNumber"))
         if not found.concepts and not found.contradictory and shown:
             found.add(context.codes.read({"text": shown}, DRUG_NAMES), {"text": shown})
+    if concept is None and not link:
+        context.losses.add(LossReason.MALFORMED, name_of(order), text="medication")
     name = next(iter(found.names), "") or shown
     flags = {Flag.BY_NAME} if found.by_name else set()
     if found.contradictory:

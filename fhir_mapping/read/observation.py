@@ -112,7 +112,7 @@ class Observations:
         context = self._context
         status = resource.get("status")
         if not isinstance(status, str) or (status not in _USED and status != _PENDING):
-            if status not in _NEVER:
+            if not isinstance(status, str) or status not in _NEVER:
                 context.losses.add(LossReason.MALFORMED, name_of(resource), text="status")
             return
         if context.pool.subject_of(resource) is not Subject.OURS and (
@@ -122,6 +122,8 @@ class Observations:
         if "focus" in resource and context.pool.about_another(resource):
             return
         own = self._concepts(resource, resource, index, None)
+        if not own and not _coded(resource.get("code")):
+            context.losses.add(LossReason.MALFORMED, name_of(resource), text="code")
         if "component" in resource:
             for component in objs(resource["component"]):
                 self._concepts(resource, component, index, own)
@@ -456,3 +458,8 @@ def _property_mismatch(holder: Json, quantity: Quantity) -> bool:
         if ("[Moles/volume]" in display and not moles) or ("[Mass/volume]" in display and moles):
             return True
     return False
+
+
+def _coded(code: object) -> bool:
+    """Something is written that a code could be read from."""
+    return isinstance(code, dict) and bool(code.get("coding") or code.get("text"))

@@ -55,7 +55,10 @@ def _unpacked(resources: Resources) -> Iterator[object]:
 
 
 def _canonical(resource: Json) -> str:
-    return json.dumps(resource, sort_keys=True, default=str)
+    try:
+        return json.dumps(resource, sort_keys=True, default=str)
+    except (RecursionError, TypeError, ValueError):  # absurd nesting or keys: no two are taken for one
+        return str(id(resource))
 
 
 def _age_rank(resource: Json) -> tuple[str, int, int, str]:

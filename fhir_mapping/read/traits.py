@@ -46,6 +46,7 @@ class Traits:
     any_specimen: bool
     lab: bool
     measured: bool  # a laboratory value or vital sign: without a value there is no fact
+    single: bool  # one instant has one value; two different ones contradict each other
     collected_counts: bool  # dated by the collection of its specimen (cultures, V6)
 
 
@@ -91,5 +92,6 @@ class TraitsOf:
             any_specimen=row.get("specimens") == "any",
             lab=kind == "lab",
             measured=kind in ("lab", "vital") and "components" not in value_type,
+            single=kind in ("lab", "vital", "score") or "boolean" in value_type,
             collected_counts=rule == ResultRule.CULTURE.value,
         )

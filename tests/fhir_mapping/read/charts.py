@@ -66,11 +66,15 @@ def value_x(value: Any) -> Resource:
     return {"valueString": value}
 
 
-def obs(code: str | Resource, value: Any = None, at: str = "2025-04-16T08:00:00+08:00", **more: Any) -> Resource:
+def obs(
+    code: str | Resource, value: Any = None, at: str = "2025-04-16T08:00:00+08:00", **more: Any
+) -> Resource:
     parts = more.pop("parts", {})
     result: Resource = {
         "resourceType": "Observation",
-        "id": more.pop("id", f"o-{code if isinstance(code, str) else 'x'}-{at}".replace(":", "-").replace("|", "-")),
+        "id": more.pop(
+            "id", f"o-{code if isinstance(code, str) else 'x'}-{at}".replace(":", "-").replace("|", "-")
+        ),
         "status": more.pop("status", "final"),
         "subject": SUBJECT,
         "code": cc(code) if isinstance(code, str) else code,

@@ -29,5 +29,7 @@ class Row:
         return self.read(chart(*self.resources, **(self.hook or {})))
 
 
-def row(fact: str, what: str, *resources: Resource, read: Callable[[Chart], Any], expect: Any, **hook: Any) -> Row:
+def row(
+    fact: str, what: str, *resources: Resource, read: Callable[[Chart], Any], expect: Any, **hook: Any
+) -> Row:
     return Row(fact, what, resources, read, expect, hook or None)

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one fact, one line
 """Vital signs, oxygen, scores, toxicities (chart-facts sections 6-8)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one fact, one line
 """Course anchors, procedures, products, visits (chart-facts sections 12-14, 17)."""
 
 from __future__ import annotations
@@ -42,7 +43,11 @@ def planned(chart):  # type: ignore[no-untyped-def]
 
 def ldc(chart):  # type: ignore[no-untyped-def]
     course = chart.course
-    return [d.name for d in course.ldc_records], course.ldc_first and course.ldc_first.date, course.ldc_last and course.ldc_last.date
+    return (
+        [d.name for d in course.ldc_records],
+        course.ldc_first and course.ldc_first.date,
+        course.ldc_last and course.ldc_last.date,
+    )
 
 
 def doses(*days: str) -> dict:  # type: ignore[type-arg]

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one fact, one line
 """Disease, other conditions, allergy, reproduction (chart-facts sections 9-10)."""
 
 from __future__ import annotations

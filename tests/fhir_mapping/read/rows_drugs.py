@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one fact, one line
 """Drugs, vaccines, blood, fluids (chart-facts sections 11, 15, 16)."""
 
 from __future__ import annotations
@@ -70,8 +71,14 @@ PREMIX = {
     "id": "m",
     "code": cc("sodium_chloride"),
     "ingredient": [
-        {"itemCodeableConcept": cc("sodium_chloride"), "strength": {"numerator": q(9, "g"), "denominator": q(1, "L")}},
-        {"itemCodeableConcept": cc("potassium_chloride"), "strength": {"numerator": q(20, "mmol"), "denominator": q(1, "L")}},
+        {
+            "itemCodeableConcept": cc("sodium_chloride"),
+            "strength": {"numerator": q(9, "g"), "denominator": q(1, "L")},
+        },
+        {
+            "itemCodeableConcept": cc("potassium_chloride"),
+            "strength": {"numerator": q(20, "mmol"), "denominator": q(1, "L")},
+        },
     ],
 }
 

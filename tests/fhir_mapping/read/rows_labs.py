@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one fact, one line
 """Patient, laboratory, virology (chart-facts sections 3-5)."""
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 from fhir_mapping.chart import Chart, ConditionState, Flag, Result
 from tests.fhir_mapping.read.charts import (
     LOINC,
+    allergy,
     cc,
     condition,
     local,
@@ -20,7 +22,6 @@ from tests.fhir_mapping.read.charts import (
     report,
     service,
     specimen,
-    allergy,
 )
 from tests.fhir_mapping.read.row import row
 
@@ -34,7 +35,9 @@ def number(concept: str) -> Callable[[Chart], Any]:
 
 
 def numbers(concept: str) -> Callable[[Chart], Any]:
-    return lambda chart: [o.value.quantity.value for o in chart.series(concept) if o.value.quantity is not None]
+    return lambda chart: [
+        o.value.quantity.value for o in chart.series(concept) if o.value.quantity is not None
+    ]
 
 
 def result(concept: str) -> Callable[[Chart], Any]:
