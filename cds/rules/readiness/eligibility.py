@@ -1,0 +1,261 @@
+"""Fifteen selection criteria E1 to E15: patient condition and organ function before CAR-T."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+
+from cards.finding import Finding, Indicator, Items, Name, msg
+from cds.engine.case import Case
+from cds.engine.rule import Hook, rule
+from cds.rules import evidence as facts
+from cds.rules.disease import Disease, disease
+from cds.rules.readiness.checklist import Line, Status, checklist, dated, newest, with_number
+from cds.rules.readiness.checklist import shown as shown_value
+from cds.rules.readiness.eligibility_infection import (
+    antiviral_suggestions,
+    infection_line,
+    latent_line,
+    sars_line,
+    viraemia_line,
+)
+from cds.rules.readiness.eligibility_therapy import (
+    immunosuppression_line,
+    target_line,
+    transplant_line,
+)
+from cds.rules.readiness.measures import performance_line
+from cds.rules.readiness.phase import candidate
+from cds.rules.renal import Method, clearance
+from fhir_mapping.chart import Amount, ConditionState, Observation, Quantity, Result
+
+RULE = "readiness.eligibility"
+_EXEMPT = frozenset({"nonmelanoma_skin_cancer", "carcinoma_in_situ"})
+_CNS = ("cns_metastasis", "primary_cns_lymphoma")
+
+
+def _days(case: Case, name: str) -> timedelta:
+    return timedelta(days=case.p(RULE).int(name))
+
+
+def _age(case: Case) -> Line:
+    age, limit = case.chart.patient.age(case.today), case.p(RULE).int("small_child_years")
+    small = age is not None and age[0] < limit
+    return Line(
+        "E1",
+        Status.MET,
+        age[1] if age is not None else msg("common.checklist.none"),
+        notes=(msg("note.small-child"),) if small else (),
+    )
+
+
+def _bounds(observation: Observation) -> tuple[Quantity, Quantity] | None:
+    """Lower and upper estimate in days."""
+    low, high = observation.component("life_expectancy_low"), observation.component("life_expectancy_high")
+    one = low.quantity if low is not None else None
+    two = high.quantity if high is not None else None
+    whole = observation.value.quantity
+    first, last = one or whole or two, two or whole or one
+    return (first, last) if first is not None and last is not None else None
+
+
+def _life(case: Case) -> Line:
+    p = case.p(RULE)
+    look = newest(case, "life_expectancy", _days(case, "life_max_age_days"), lambda o: _bounds(o) is not None)
+    limits = {"low": p["life_low_weeks"], "high": p["life_high_weeks"]}
+    bounds = None if look.observation is None else _bounds(look.observation)
+    if look.observation is None or bounds is None:
+        return Line("E3", Status.UNKNOWN, look.shown, limits, (msg("note.ask-life"),), missing=look.missing)
+    lower, upper = bounds
+    if lower.above(p["life_high_weeks"] * 7):
+        status = Status.MET
+    elif upper.below(p["life_low_weeks"] * 7):
+        status = Status.NOT_MET
+    else:
+        status = Status.CAUTION
+    found = dated(
+        lower if lower == upper else msg("found.range", low=lower, high=upper), look.observation.when
+    )
+    notes = () if status is Status.MET else (msg("note.weigh-life"),)
+    values = {"life_expectancy_days": lower.value} if lower.value == upper.value else {}
+    return Line("E3", status, found, limits, notes, values=values, evidence=look.evidence)
+
+
+def _burden(case: Case) -> Line:
+    p, within = case.p(RULE), _days(case, "tumour_max_age_days")
+    limits = {"blasts": p["blasts_percent"], "ldh": p["ldh_uln"]}
+    high: list[Observation] = []
+    low: list[Observation] = []
+    recorded = newest(case, "tumor_burden", within)
+    bulky = newest(case, "bulky_disease", within)
+    for look, word in ((recorded, "high"), (bulky, "")):
+        if look.observation is not None:
+            value = look.observation.value
+            (high if word in value.codes or (not word and value.yes) else low).append(look.observation)
+    needed = "tumor_burden"
+    if disease(case) is Disease.B_ALL:
+        needed = "marrow_blasts"
+        blasts = newest(case, "marrow_blasts", within, with_number)
+        if blasts.observation is not None and blasts.quantity is not None:
+            (high if blasts.quantity.at_least(p["blasts_percent"]) else low).append(blasts.observation)
+    elif disease(case) is Disease.DLBCL:
+        needed = "ldh"
+        ldh = newest(case, "ldh", _days(case, "chemistry_max_age_days"), with_number)
+        if ldh.observation is not None and ldh.quantity is not None and ldh.observation.uln is not None:
+            limit = ldh.observation.uln.value * p["ldh_uln"]
+            (high if ldh.quantity.above(limit) else low).append(ldh.observation)
+    if high or low:
+        shown = (high or low)[0]
+        status = Status.CAUTION if high else Status.MET
+        notes = (msg("note.burden"),) if high else ()
+        evidence = tuple(facts.of_observation(o) for o in (*high, *low))
+        return Line("E4", status, shown_value(shown), limits, notes, evidence=evidence)
+    look = newest(case, needed, within)
+    return Line("E4", Status.UNKNOWN, look.shown, limits, missing=look.missing)
+
+
+def _other_malignancy(case: Case) -> Line:
+    for condition in case.chart.conditions.of("second_malignancy", "ptld"):
+        if condition.state is not ConditionState.ACTIVE or condition.concepts & _EXEMPT:
+            continue
+        concept = "ptld" if "ptld" in condition.concepts else "second_malignancy"
+        evidence = (facts.of_fact(condition, concept),)
+        treat: bool | None = None
+        for stated in reversed(case.chart.series("needs_treatment")):
+            if not stated.focus or condition.reference in stated.focus:
+                treat = stated.value.yes
+                break
+        status = {True: Status.NOT_MET, False: Status.MET, None: Status.CLINICIAN}[treat]
+        note = msg("note.malignancy" if treat else "note.malignancy-ask")
+        return Line(
+            "E5",
+            status,
+            msg("found.malignancy", date=condition.onset or msg("no-date")),
+            notes=(note,) if status.open else (),
+            evidence=evidence,
+        )
+    return Line("E5", Status.MET, msg("found.none-coded"))
+
+
+def _cns(case: Case) -> Line:
+    """Newest statement decides what is active; any earlier involvement stays a caution."""
+    told = [o for o in case.chart.series("cns_involvement") if o.value.codes]
+    csf = [o for o in case.chart.series("csf_blasts") if o.value.result is not None]
+    coded = [
+        c
+        for c in case.chart.conditions.of(*_CNS)
+        if c.state in (ConditionState.ACTIVE, ConditionState.HISTORY)
+    ]
+    evidence = (
+        *(facts.of_observation(o) for o in (*told[-1:], *csf[-1:])),
+        *(facts.of_fact(c, next(n for n in _CNS if n in c.concepts)) for c in coded),
+    )
+    ever = bool(coded) or any({"active", "past_controlled"} & set(o.value.codes) for o in told)
+    ever = ever or any(o.value.result is Result.POSITIVE for o in csf)
+    active: bool | None = None
+    newest_stated = max((*told[-1:], *csf[-1:]), key=lambda o: o.when.latest, default=None)
+    if newest_stated is not None:
+        value = newest_stated.value
+        active = "active" in value.codes or value.result is Result.POSITIVE
+    for condition in coded:
+        onset = condition.onset
+        later = newest_stated is None or (onset is not None and onset.earliest > newest_stated.when.latest)
+        if condition.state is ConditionState.ACTIVE and later:
+            active = True
+    if active:
+        return Line(
+            "E13", Status.CAUTION, msg("found.cns-active"), notes=(msg("note.cns-active"),), evidence=evidence
+        )
+    if ever:
+        return Line(
+            "E13",
+            Status.CAUTION,
+            msg("found.cns-past"),
+            notes=(msg("note.cns-past"),),
+            weight=Indicator.INFO,
+            evidence=evidence,
+        )
+    if newest_stated is None:
+        look = newest(case, "cns_involvement", None)
+        return Line("E13", Status.UNKNOWN, notes=(msg("note.ask-cns"),), missing=look.missing)
+    return Line("E13", Status.MET, msg("found.cns-none"), evidence=evidence)
+
+
+def _kidney(case: Case) -> Line:
+    p = case.p(RULE)
+    limit = p["clearance_min_ml_min"]
+    limits = {"limit": Amount(limit, "mL/min")}
+    renal = clearance(case, p.int("chemistry_max_age_days"), p.int("body_max_age_days"))
+    if renal.value is None:
+        return Line("E14", Status.UNKNOWN, limits=limits, missing=renal.missing, evidence=renal.evidence)
+    method = renal.method or Method.MEASURED
+    number = renal.value.quantize(Decimal("0.1"))
+    found = msg("found.clearance", value=Amount(number, renal.unit), method=msg(f"method.{method.value}"))
+    good = renal.value >= limit
+    notes = () if good else (msg("note.clearance"),)
+    values = {"clearance_ml_min": renal.value, "clearance_method": method.value}
+    return Line(
+        "E14",
+        Status.MET if good else Status.NOT_MET,
+        found,
+        limits,
+        notes,
+        values=values,
+        evidence=renal.evidence,
+    )
+
+
+def _reserve(case: Case) -> Line:
+    names = ("heart_failure", "oxygen_dependence", "severe_lung_disease")
+    found = [c for c in case.chart.conditions.of(*names) if c.state is ConditionState.ACTIVE]
+    if not found:
+        return Line("E15", Status.MET, msg("found.none-coded"))
+    evidence = tuple(facts.of_fact(c, next(n for n in names if n in c.concepts)) for c in found)
+    shown = Items(tuple(Name(e.concept) for e in evidence))
+    return Line("E15", Status.CAUTION, shown, notes=(msg("note.reserve"),), evidence=evidence)
+
+
+def lines(case: Case) -> tuple[Line, ...]:
+    """E1 to E15."""
+    p = case.p(RULE)
+    return (
+        _age(case),
+        performance_line(case, "E2", p),
+        _life(case),
+        _burden(case),
+        _other_malignancy(case),
+        transplant_line(case),
+        target_line(case),
+        immunosuppression_line(case),
+        infection_line(case),
+        viraemia_line(case),
+        latent_line(case),
+        sars_line(case),
+        _cns(case),
+        _kidney(case),
+        _reserve(case),
+    )
+
+
+def _resource(case: Case) -> str | None:
+    """Order or booking judged; "" on the patient's page, None where nothing here concerns the rule."""
+    if case.ordering:
+        for service in case.judged_services("leukapheresis", "car_t_infusion"):
+            return service.reference
+        for draft in case.judged_drugs("class_cell_gene_therapy", "car_t_infusion"):
+            return draft.reference
+        return None
+    if case.hook is Hook.APPOINTMENT_BOOK:
+        return next((b.reference for b in case.judged_appointments("leukapheresis")), None)
+    return ""
+
+
+@rule(RULE)
+def eligibility(case: Case) -> Iterator[Finding]:
+    """One card with the fifteen criteria."""
+    resource = _resource(case)
+    if resource is None or not candidate(case):
+        return
+    found = lines(case)
+    yield checklist(case, RULE, found, resource=resource, suggestions=antiviral_suggestions(case, found))

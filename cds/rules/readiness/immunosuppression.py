@@ -1,0 +1,56 @@
+"""Systemic immunosuppression that is in force today (criterion E8): steroids, GvHD drugs, others.
+
+Exempt: local routes everywhere, and intermittent steroids (single or as-needed doses, no daily order).
+"""
+
+from __future__ import annotations
+
+from cds.engine.case import Case, once_per_case
+from cds.rules.washout.uses import membership
+from fhir_mapping.chart import DrugRecord, DrugSource, Route
+
+_OTHERS = frozenset(
+    {
+        "azathioprine",
+        "class_calcineurin_inhibitors",
+        "class_jak_inhibitors_l04",
+        "class_tnf_inhibitors",
+        "class_s1p_modulators",
+    }
+)
+_LOCAL = frozenset(r for r in Route if not r.systemic and r is not Route.OTHER)
+
+
+def _in_force(case: Case, record: DrugRecord) -> bool:
+    if not record.in_force:
+        return False
+    last = record.timing.last
+    return record.timing.ongoing or last is None or last.date >= case.today
+
+
+def _intermittent(record: DrugRecord) -> bool:
+    timing = record.timing
+    if timing.as_needed:
+        return True
+    return (
+        record.source is DrugSource.ORDER
+        and not timing.ongoing
+        and len(timing.doses) <= 1
+        and (timing.last is None or timing.first is None or timing.last.date == timing.first.date)
+    )
+
+
+@once_per_case
+def immunosuppressants(case: Case) -> tuple[DrugRecord, ...]:
+    """Records in force of systemic immunosuppressants, each once."""
+    found: list[DrugRecord] = []
+    for record in case.chart.drugs.all:
+        if not _in_force(case, record) or record.route in _LOCAL:
+            continue
+        classes = frozenset[str]().union(*(membership(case, record, d).classes for d in record.ingredients))
+        steroid = "DC6" in classes
+        if steroid and _intermittent(record):
+            continue
+        if steroid or "DC11" in classes or not record.concepts.isdisjoint(_OTHERS):
+            found.append(record)
+    return tuple(found)

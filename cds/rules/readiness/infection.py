@@ -1,0 +1,163 @@
+"""Active infection and viraemia as the checklists before CAR-T ask for them (chart-facts T10, T11, V2, V4).
+
+Fever or an antibiotic alone never makes an infection; it raises the question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from cards.finding import Evidence
+from cds.engine.case import Case, once_per_case
+from cds.rules.after_cart import INFECTIONS, confirmed_infections
+from cds.rules.evidence import of_drug, of_fact, of_observation
+from fhir_mapping.chart import Condition, ConditionState, Observation, Result
+
+VIRAL_LOADS = (
+    "cmv_pcr",
+    "ebv_pcr",
+    "hhv6_pcr",
+    "adenovirus_pcr",
+    "hsv_pcr",
+    "vzv_pcr",
+    "enterovirus_pcr",
+    "parvovirus_b19_pcr",
+    "jcv_pcr",
+    "bkv_pcr",
+    "viral_pcr_other",
+    "hbv_dna",
+    "hbv_dna_log",
+    "hbv_dna_qual",
+    "hcv_rna",
+    "hcv_rna_qual",
+    "hiv_rna",
+)
+_VIRAL = frozenset({"infection_viral", "cmv_disease", "herpes_zoster", "covid19"})
+_TREATMENT = ("class_antibacterials", "class_antimycotics", "class_azole_antifungals", "class_antivirals")
+_PROPHYLACTIC = ("class_hbv_antivirals", "class_hcv_antivirals", "class_hiv_antiretrovirals")
+_CULTURE_DAYS = timedelta(days=7)
+_SILENT = ("none", "controlled", "resolved")
+
+
+@dataclass(frozen=True, slots=True)
+class Infections:
+    """`active`, `viral`: confirmed and not controlled; `controlled`: reviewed as such; `suspected`: coded as
+    suspected; `treatment`: an anti-infective course without a coded infection."""
+
+    active: tuple[Evidence, ...]
+    viral: tuple[Evidence, ...]
+    controlled: tuple[Evidence, ...]
+    suspected: tuple[Evidence, ...]
+    treatment: tuple[Evidence, ...]
+    review: Observation | None  # newest infection review, any word
+
+    def cleared(self, case: Case, within: timedelta) -> bool:
+        """A review at most `within` old says that no uncontrolled infection is left."""
+        if self.review is None or self.review.when.latest < case.now - within:
+            return False
+        return not set(_SILENT).isdisjoint(self.review.value.codes)
+
+
+def is_viral(condition: Condition) -> bool:
+    return bool(_VIRAL & (condition.concepts | condition.categories))
+
+
+def _reviewed(case: Case, fact: Evidence) -> bool:
+    """A later review of this infection says controlled, resolved or none. Of a review of the whole patient
+    "none" does not undo a coded infection."""
+    for review in reversed(case.chart.series("infection_status")):
+        if review.focus and fact.reference not in review.focus:
+            continue
+        if fact.effective is not None and review.when.latest < fact.effective.earliest:
+            return False
+        words = set(_SILENT) if review.focus else set(_SILENT) - {"none"}
+        return not words.isdisjoint(review.value.codes)
+    return False
+
+
+def _fungal_markers(case: Case) -> Iterable[Observation]:
+    for observation in case.chart.series("fungal_marker"):
+        contaminant = observation.component("contaminant")
+        if contaminant is not None and contaminant.yes:
+            continue
+        if (
+            observation.value.result is Result.POSITIVE
+            and observation.when.latest >= case.now - _CULTURE_DAYS
+        ):
+            yield observation
+
+
+@once_per_case
+def infections(case: Case) -> Infections:
+    """What the chart says of infection today."""
+    chart = case.chart
+    coded = {c.reference: c for c in chart.conditions.of(*INFECTIONS)}
+    active: list[Evidence] = []
+    viral: list[Evidence] = []
+    controlled: list[Evidence] = []
+    for fact in confirmed_infections(case):
+        condition = coded.get(fact.reference)
+        if _reviewed(case, fact):
+            controlled.append(fact)
+        elif condition is not None and is_viral(condition):
+            viral.append(fact)
+        else:
+            active.append(fact)
+    active += [of_observation(o) for o in _fungal_markers(case)]
+    review = chart.latest("infection_status")
+    stated = review is not None and "active" in review.value.codes
+    if review is not None and stated and not active and not viral:
+        active.append(of_observation(review))
+    counted = {fact.reference for fact in (*active, *viral, *controlled)}
+    suspected = [
+        of_fact(c, next(i for i in INFECTIONS if i in c.concepts))
+        for c in coded.values()
+        if c.reference not in counted and c.state in (ConditionState.SUSPECTED, ConditionState.ACTIVE)
+    ]
+    treatment = [
+        of_drug(d)
+        for d in chart.active_drugs(*_TREATMENT)
+        if "purpose_prophylaxis" not in d.purposes
+        and d.concepts.isdisjoint(_PROPHYLACTIC)
+        and (d.timing.ongoing or d.timing.last is None or d.timing.last.date >= case.today)
+    ]
+    return Infections(
+        tuple(active), tuple(viral), tuple(controlled), tuple(suspected), tuple(treatment), review
+    )
+
+
+class Detection(StrEnum):
+    DETECTED = "detected"
+    BELOW_LIMIT = "detected-below-limit"
+    NOT_DETECTED = "not-detected"
+
+
+def detection(observation: Observation) -> Detection | None:
+    """What a viral load says: any detected quantity is viraemia; None where it says nothing."""
+    value = observation.value
+    if value.detected_below_limit:
+        return Detection.BELOW_LIMIT
+    if value.result is Result.NEGATIVE:
+        return Detection.NOT_DETECTED
+    if value.result is Result.POSITIVE:
+        return Detection.DETECTED
+    quantity = value.quantity
+    if quantity is None:
+        return None
+    if quantity.comparator in ("<", "<="):
+        return Detection.BELOW_LIMIT
+    return Detection.DETECTED if quantity.value > 0 else Detection.NOT_DETECTED
+
+
+def viral_load(case: Case, concepts: Iterable[str], within: timedelta) -> Observation | None:
+    """Newest viral load in blood of any of the concepts that says something."""
+
+    def blood(observation: Observation) -> bool:
+        csf = observation.specimen is not None and "csf" in observation.specimen.concepts
+        return not csf and detection(observation) is not None
+
+    found = [o for c in concepts if (o := case.chart.series(c).latest(case.now, within, blood)) is not None]
+    return max(found, key=lambda o: o.when.latest, default=None)

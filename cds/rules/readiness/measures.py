@@ -1,0 +1,95 @@
+"""Rows that several checklists share: performance status, saturation with the oxygen given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+
+from cards.finding import Evidence, Items, Missing, Name, Shown, msg
+from cds.engine.case import Case
+from cds.engine.parameters import Parameters
+from cds.rules.evidence import of_observation
+from cds.rules.grading.oxygen_support import oxygen_at
+from cds.rules.readiness.checklist import Line, Look, Status, newest, shown
+from fhir_mapping.chart import Observation
+
+SCALES = ("ecog", "karnofsky", "lansky")
+
+
+def score(observation: Observation) -> Decimal | None:
+    if observation.value.number is not None:
+        return Decimal(observation.value.number)
+    quantity = observation.value.quantity
+    return quantity.value if quantity is not None and not quantity.comparator else None
+
+
+def performance_line(case: Case, row: str, p: Parameters) -> Line:
+    """Any recorded scale that fails fails the row; ECOG below, Karnofsky and Lansky above their limits."""
+    within = timedelta(days=p.int("performance_max_age_days"))
+    looks = {scale: newest(case, scale, within, lambda o: score(o) is not None) for scale in SCALES}
+    found: list[Shown] = []
+    evidence: list[Evidence] = []
+    failed, values = False, {}
+    for scale, look in looks.items():
+        observation = look.observation
+        number = None if observation is None else score(observation)
+        if observation is None or number is None:
+            continue
+        values[scale] = int(number)
+        found.append(msg("common.checklist.scale", scale=Name(scale), value=number, when=observation.when))
+        evidence.append(of_observation(observation))
+        failed = failed or (number >= p["ecog_below"] if scale == "ecog" else number <= p[f"{scale}_above"])
+    limits: dict[str, Shown] = {
+        "ecog": p["ecog_below"],
+        "karnofsky": p["karnofsky_above"],
+        "lansky": p["lansky_above"],
+    }
+    if not found:
+        stale = next((look for look in looks.values() if look.old is not None), looks["ecog"])
+        return Line(row, Status.UNKNOWN, stale.shown, limits, missing=stale.missing or (Missing("ecog"),))
+    status = Status.NOT_MET if failed else Status.MET
+    return Line(row, status, Items(tuple(found)), limits, values=values, evidence=tuple(evidence))
+
+
+@dataclass(frozen=True, slots=True)
+class Saturation:
+    """Newest saturation with the oxygen in force at that time: given, room air, or not recorded (None)."""
+
+    look: Look
+    oxygen: bool | None
+    evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def shown(self) -> Shown:
+        if self.look.observation is None:
+            return self.look.shown
+        key = {True: "on-oxygen", False: "room-air", None: "oxygen-unknown"}[self.oxygen]
+        return msg(f"common.checklist.{key}", what=shown(self.look.observation))
+
+
+def saturation(case: Case, within: timedelta) -> Saturation:
+    look = newest(case, ("spo2", "sao2"), within, lambda o: o.value.quantity is not None)
+    observation = look.observation
+    if observation is None:
+        return Saturation(look, None)
+    at = observation.when.latest if observation.when.exact else case.now
+    state = oxygen_at(case, at, at)
+    given = (state.low > 0 and not state.provisional) or state.device_missing
+    own = observation.component("oxygen_device")
+    room = state.device == "room_air" or (own is not None and "room_air" in own.codes)
+    if observation.component("o2_flow_rate") is not None and not given:
+        flow = observation.component("o2_flow_rate")
+        amount = None if flow is None else flow.quantity
+        given = amount is not None and amount.above(0) is True
+        room = room or (amount is not None and amount.at_most(0) is True)
+    if not given and not room:
+        fio2 = case.chart.series("fio2").latest(at, timedelta(hours=6))
+        share = None if fio2 is None else fio2.value.quantity
+        room = share is not None and share.at_most(21) is True
+        flowing = case.chart.series("o2_flow_rate").latest(at, timedelta(hours=6))
+        amount = None if flowing is None else flowing.value.quantity
+        room = room or (amount is not None and amount.at_most(0) is True)
+    evidence = tuple(Evidence(reference, "oxygen_device") for reference in state.references)
+    oxygen = True if given else (False if room else None)
+    return Saturation(look, oxygen, evidence if given else ())
