@@ -110,7 +110,10 @@ def work_up_crs(case: Case) -> Iterator[Finding]:
         outcome, indicator, summary = Outcome.READY, None, msg("summary.complete")
     elif serious:
         outcome, indicator = Outcome.INCOMPLETE, Indicator.WARNING
-        summary = msg("summary.missing", items=Items(tuple(Name(f.concept) for f in serious)))
+        named = Items(tuple(Name(f.concept) for f in serious[:3]))
+        more = len(serious) - 3
+        key = "summary.missing" if more <= 0 else "summary.missing-more"
+        summary = msg(key, items=named) if more <= 0 else msg(key, items=named, more=more)
     else:
         outcome, indicator = Outcome.READY_WITH_POINTS, Indicator.INFO
         summary = msg("summary.consider", items=Items(tuple(Name(f.concept) for f, _ in open_items)))

@@ -100,15 +100,18 @@ def work_up_icans(case: Case) -> Iterator[Finding]:
     if steroid_in_force(case):
         items.append(_antifungal(case))
     open_items = [i for i in items if not i.covered]
-    names = Items(tuple(Name(i.concept) for i in open_items))
+    names = Items(tuple(Name(i.concept) for i in open_items[:3]))
+    more = len(open_items) - 3
     summary: Message = msg("summary.complete")
     outcome, indicator = Outcome.READY, None
     if open_items:
         outcome, indicator = Outcome.INCOMPLETE, Indicator.WARNING
         summary = msg("summary.missing", grade=state.low, items=names)
+        if more > 0:
+            summary = msg("summary.missing-more", grade=state.low, items=names, more=more)
         if any(i.concept == "icu_transfer" for i in open_items) and state.low >= p["icu_from_grade"]:
             indicator = Indicator.CRITICAL
-            summary = msg("summary.icu", grade=state.low, items=names)
+            summary = msg("summary.icu", grade=state.low, count=len(open_items))
     elif blocks:
         outcome, indicator = Outcome.READY_WITH_POINTS, Indicator.INFO
         summary = msg("summary.blocked")
