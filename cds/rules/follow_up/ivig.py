@@ -31,6 +31,7 @@ from cds.rules.after_cart import INFECTIONS
 from cds.rules.body_size import is_adult
 from cds.rules.follow_up.b_cell_recovery import b_cells
 from cds.rules.follow_up.infections import Burden, burden
+from cds.rules.unread import DOSES, unread
 from fhir_mapping.chart import (
     Amount,
     DrugRecord,
@@ -263,6 +264,9 @@ def _answer(case: Case, draft: DrugRecord | None) -> Finding | None:
     p = case.p(RULE)
     start = case.chart.course.day0
     assert start is not None
+    if unread(case, DOSES):
+        lost = (Missing("ivig", LossReason.NOT_FETCHED),)
+        return _unknown(case, draft, lost, {}, (), "summary.unread")
     now = replacement(case)
     infections = _infected(case)
     infection = infections.relevant or (draft is not None and not draft.reasons.isdisjoint(INFECTIONS))
@@ -280,7 +284,9 @@ def _answer(case: Case, draft: DrugRecord | None) -> Finding | None:
     low = None if quantity is None else quantity.at_most(p["igg_mg_dl"])
     if fit.test is None or quantity is None or low is None:
         missing = fit.missing or (Missing("igg", resource="" if fit.test is None else fit.test.reference),)
-        return _unknown(case, draft, now, missing, values, tuple(shown))
+        stale = any(m.reason is LossReason.STALE for m in missing)
+        key = "summary.stale" if stale else "summary.no-igg"
+        return _unknown(case, draft, missing, values, tuple(shown), key)
     shown.append(evidence.of_observation(fit.test))
     values["igg_mg_dl"] = quantity.value
     early = case.today <= add_months(start, p.int("early_months"))
@@ -358,14 +364,14 @@ def _released(
 def _unknown(
     case: Case,
     draft: DrugRecord | None,
-    now: Replacement,
     missing: tuple[Missing, ...],
     values: dict[str, Scalar],
     shown: tuple[Evidence, ...],
+    key: str,
 ) -> Finding:
-    stale = any(m.reason is LossReason.STALE for m in missing)
     p = case.p(RULE)
-    key = "summary.stale" if stale else "summary.no-igg"
+    row = {"summary.stale": "not-a-trough", "summary.no-igg": "no-igg"}.get(key, "unread")
+    stale = row == "not-a-trough"
     texts: dict[str, Shown] = {"days": p.int("igg_age_days"), "wash": p.int("trough_days")} if stale else {}
     reference = "" if draft is None else draft.reference
     return Finding(
@@ -375,7 +381,7 @@ def _unknown(
         summary=msg(key, **texts),
         subject=reference,
         resource=reference,
-        values={**values, "row": "not-a-trough" if stale else "no-igg"},
+        values={**values, "row": row},
         evidence=shown,
         missing=missing,
         suggestions=_tests((case.today,)),

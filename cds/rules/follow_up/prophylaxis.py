@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 
-from cards.finding import Bullet, Evidence, Missing, Scalar, msg
+from cards.finding import Bullet, Evidence, Finding, Missing, Outcome, Scalar, msg
 from cds.engine.case import Case
 from cds.rules import evidence
 from cds.rules.after_cart import INFECTIONS
 from cds.rules.body_size import is_adult
 from cds.rules.steroids import active_on
+from cds.rules.unread import ORDERS, unread
 from fhir_mapping.chart import DrugRecord, DrugSource, DrugState, LossReason, add_months
 
 TREATMENT = "purpose_treatment"
@@ -191,6 +192,21 @@ def stop_notes(stop: Stop) -> tuple[Bullet, ...]:
     if stop.cd4_over is False:
         notes.append(Bullet(msg("detail.cd4-low")))
     return tuple(notes)
+
+
+def orders_unread(case: Case, rule_id: str, drug: str, use: Use) -> Finding | None:
+    """No drug was found, but the active orders could not be read: the rule cannot conclude."""
+    if use is Use.ACTIVE or not unread(case, ORDERS):
+        return None
+    return Finding(
+        rule_id,
+        Outcome.CANNOT_CHECK,
+        None,
+        msg("summary.unread"),
+        values={"row": "unread"},
+        missing=(Missing(drug, LossReason.NOT_FETCHED),),
+        unconcluded=True,
+    )
 
 
 def adult(case: Case) -> bool:

@@ -36,6 +36,7 @@ from cds.rules.follow_up.prophylaxis import (
     begun,
     drug_use,
     for_treatment,
+    orders_unread,
     start_evidence,
 )
 from cds.rules.grading.car_hematotox import Group, risk_group
@@ -236,6 +237,8 @@ def _state(case: Case, found: Need) -> Finding | None:
     start = case.chart.course.day0
     end = None if start is None else add_months(start, p.int("longest_months"))
     within = end is None or case.today < end
+    if found.words and (lost := orders_unread(case, RULE, "posaconazole", use.use)) is not None:
+        return lost
     standing = [w for w in found.words if w not in ("allo-hct", "mould-disease")]
     active = use.use is Use.ACTIVE and any(not for_treatment(record) for record in use.active)
     if use.use is Use.ACTIVE and not active:

@@ -35,6 +35,7 @@ from cds.rules.follow_up.prophylaxis import (
     begun,
     drug_use,
     for_treatment,
+    orders_unread,
     row_of,
     start_evidence,
     stop_notes,
@@ -76,7 +77,7 @@ def antiviral_prophylaxis(case: Case) -> Iterator[Finding]:
             evidence=(*start_evidence(case), *covered.evidence),
         )
         return
-    finding = _state(case, use)
+    finding = orders_unread(case, RULE, "valacyclovir", use.use) or _state(case, use)
     if finding is not None:
         yield finding
 

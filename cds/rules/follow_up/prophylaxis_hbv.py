@@ -29,7 +29,7 @@ from cds.engine.case import Case
 from cds.engine.parameters import Parameters
 from cds.engine.rule import rule
 from cds.rules import evidence
-from cds.rules.follow_up.prophylaxis import DrugUse, Use, begun, drug_use, start_evidence
+from cds.rules.follow_up.prophylaxis import DrugUse, Use, begun, drug_use, orders_unread, start_evidence
 from cds.rules.vaccination.eligibility import drug_names
 from fhir_mapping.chart import (
     ConditionState,
@@ -182,6 +182,10 @@ def _state(case: Case, resource: str = "") -> Finding | None:
         outcome, row, summary = Outcome.DUE, "not-tested", msg("summary.not-tested")
     else:
         return None
+    if outcome is Outcome.START and not resource:
+        lost = orders_unread(case, RULE, "entecavir", use.use)
+        if lost is not None:
+            return lost
     missing = _missing(found)
     values: dict[str, Scalar] = {"row": row}
     if floor is not None:

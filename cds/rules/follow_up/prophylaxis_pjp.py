@@ -37,6 +37,7 @@ from cds.rules.follow_up.prophylaxis import (
     begun,
     drug_use,
     for_treatment,
+    orders_unread,
     row_of,
     start_evidence,
     stop_notes,
@@ -160,7 +161,7 @@ def pjp_prophylaxis(case: Case) -> Iterator[Finding]:
     if case.ordering:
         yield from _orders(case)
         return
-    finding = _state(case)
+    finding = orders_unread(case, RULE, COTRIMOXAZOLE, _use(case).use) or _state(case)
     if finding is not None:
         yield finding
 

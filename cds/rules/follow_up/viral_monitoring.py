@@ -23,8 +23,9 @@ from cds.rules import evidence, steroids
 from cds.rules.after_cart import confirmed_infections
 from cds.rules.follow_up.prophylaxis_antifungal import steroid_run
 from cds.rules.grading.fever import fevers_between
+from cds.rules.unread import PROCEDURES, unread
 from cds.rules.vaccination.eligibility import transplants
-from fhir_mapping.chart import EventState, KeyState, LossReason, ServiceOrder
+from fhir_mapping.chart import EventState, LossReason, ServiceOrder
 
 RULE = "follow-up.viral-monitoring"
 PCRS = ("cmv_pcr", "ebv_pcr", "adenovirus_pcr", "hhv6_pcr", "bkv_pcr", "jcv_pcr")
@@ -48,11 +49,6 @@ def long_steroid(case: Case) -> bool:
     return not known or max(known) >= p["steroid_prednisone_mg"]
 
 
-def _history_read(case: Case) -> bool:
-    state = case.chart.coverage.get("procedures")
-    return state is None or state.state not in (KeyState.FAILED, KeyState.NOT_ASKED)
-
-
 @rule(RULE)
 def viral_monitoring(case: Case) -> Iterator[Finding]:
     """Orders of a routine PCR that no risk and no symptom explains."""
@@ -69,7 +65,7 @@ def viral_monitoring(case: Case) -> Iterator[Finding]:
         return
     if transplants(case, *TRANSPLANTS) or long_steroid(case):
         return
-    if not _history_read(case):
+    if unread(case, PROCEDURES):
         yield Finding(
             RULE,
             Outcome.UNKNOWN,

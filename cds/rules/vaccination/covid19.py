@@ -21,10 +21,11 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules import evidence
+from cds.rules.unread import VACCINES, unread
 from cds.rules.vaccination.answers import allowed
 from cds.rules.vaccination.classes import VaccineClass, concerns, drafted
 from cds.rules.vaccination.eligibility import after_therapy, alive, planned_day
-from cds.rules.vaccination.influenza import given, order_of, waiting_gate, weak_response
+from cds.rules.vaccination.influenza import given, order_of, vaccines_unread, waiting_gate, weak_response
 
 RULE = "vaccination.covid19"
 PRODUCT = "vac_covid19"
@@ -48,6 +49,9 @@ def _due(case: Case) -> Iterator[Finding]:
     gate = waiting_gate(case, RULE, case.today)
     opens = gate.opens
     if opens is None:
+        return
+    if gate.holds and unread(case, VACCINES):
+        yield vaccines_unread(RULE, PRODUCT)
         return
     doses = given(case, VaccineClass.COVID19)
     shown = (*gate.evidence, *(evidence.of_fact(v, PRODUCT) for v, _ in doses[-1:]))

@@ -16,6 +16,7 @@ from enum import StrEnum
 from cards.finding import Evidence, Items, Message, Missing, Name, Scalar, Shown, Table, Text
 from cds.engine.case import Case
 from cds.rules import evidence, steroids
+from cds.rules.unread import DOSES, ORDERS, PROCEDURES, unread
 from fhir_mapping.chart import (
     Amount,
     Condition,
@@ -181,6 +182,8 @@ def immunoglobulin_passed(case: Case, gate: GateId, months: int, on: date) -> Ga
             )
     if found.undated:
         return Gate(gate, None, _said("ig-undated"), None, shown, (Missing("ivig"),))
+    if unread(case, DOSES):
+        return Gate(gate, None, _said("ig-unread"), missing=(Missing("ivig", LossReason.NOT_FETCHED),))
     return Gate(gate, True, _said("ig-none"))
 
 
@@ -241,6 +244,9 @@ def suppression_free(case: Case, on: date) -> Gate:
         return Gate(
             GateId.ISFREE, None, _said("is-unknown", drugs=drug_names(open_ones)), None, shown, missing
         )
+    if unread(case, ORDERS):
+        lost = (Missing("class_immunosuppressants", LossReason.NOT_FETCHED),)
+        return Gate(GateId.ISFREE, None, _said("is-unread"), missing=lost)
     return Gate(GateId.ISFREE, True, _said("is-free"))
 
 
@@ -366,6 +372,9 @@ def transplant_passed(case: Case, on: date) -> Gate:
     if asked:
         missing = (Missing("allo_hct", resource=asked[0].reference),)
         return Gate(GateId.ALLO24, None, _said("allo-unknown", months=months), None, tuple(shown), missing)
+    if last is None and unread(case, PROCEDURES):
+        lost = (Missing("allo_hct", LossReason.NOT_FETCHED),)
+        return Gate(GateId.ALLO24, None, _said("allo-unread"), missing=lost)
     if last is None:
         return Gate(GateId.ALLO24, True, _said("allo-none"))
     return Gate(GateId.ALLO24, True, _said("allo-over", day=last, months=months), wait, tuple(shown))

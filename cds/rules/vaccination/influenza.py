@@ -10,6 +10,7 @@ from cards.finding import (
     Create,
     Finding,
     Indicator,
+    Missing,
     Outcome,
     Paragraph,
     Suggestion,
@@ -20,6 +21,7 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules import evidence
 from cds.rules.follow_up.b_cell_recovery import Share, b_cells
+from cds.rules.unread import VACCINES, unread
 from cds.rules.vaccination.answers import allowed, later
 from cds.rules.vaccination.classes import (
     Classified,
@@ -40,7 +42,7 @@ from cds.rules.vaccination.eligibility import (
     planned_day,
     suppressing_drugs,
 )
-from fhir_mapping.chart import Vaccine
+from fhir_mapping.chart import LossReason, Vaccine
 
 RULE = "vaccination.influenza"
 PRODUCT = "vac_influenza_inactivated"
@@ -148,6 +150,19 @@ def order_of(case: Case, rule_id: str, vaccine: Vaccine, told: Classified, on: d
     )
 
 
+def vaccines_unread(rule_id: str, product: str) -> Finding:
+    """The vaccine records could not be read: neither due nor done."""
+    return Finding(
+        rule_id,
+        Outcome.CANNOT_CHECK,
+        None,
+        msg("summary.unread"),
+        values={"row": "unread"},
+        missing=(Missing(product, LossReason.NOT_FETCHED),),
+        unconcluded=True,
+    )
+
+
 def _offer(case: Case, start: date) -> tuple[Suggestion, ...]:
     if not allowed(case, PRODUCT):
         return ()
@@ -164,6 +179,9 @@ def _due(case: Case) -> Iterator[Finding]:
     gate = waiting_gate(case, RULE, case.today)
     opens = gate.opens
     if opens is None:
+        return
+    if gate.holds and unread(case, VACCINES):
+        yield vaccines_unread(RULE, PRODUCT)
         return
     values: dict[str, str | date | int] = {"season_from": season}
     doses = [dose for dose in given(case, VaccineClass.INFLUENZA, VaccineClass.LIVE) if _influenza(dose[0])]

@@ -1,0 +1,71 @@
+"""A list that could not be read is never "none recorded": no vaccine is cleared, no drug called missing."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cards.finding import Finding, Indicator, Outcome
+from fhir_mapping.chart import Coverage, KeyState
+from tests.casebook.case_file import Written, bench_of, case_of, rulebook
+
+ELIGIBLE: list[dict[str, Any]] = [
+    {"given": "tisagenlecleucel", "at": "2025-01-15"},
+    {"obs": "cd4_abs", "value": "450 /uL", "at": "-5d"},
+    {"obs": "cd19_abs", "value": "300 /uL", "at": "-5d"},
+]
+
+
+def answers(rule: str, hook: str, chart: list[dict[str, Any]], **states: KeyState) -> list[Finding]:
+    raw = {"now": "2026-02-10T10:00+08:00", "hook": hook, "chart": chart}
+    written = Written(rule, "unread", raw, __file__)  # type: ignore[arg-type]
+    case = case_of(written, bench_of(written))
+    coverage = {key.replace("_", "-"): Coverage(state) for key, state in states.items()}
+    case = replace(case, chart=replace(case.chart, coverage=coverage))
+    return list(rulebook().rules[rule].evaluate(case))
+
+
+@pytest.mark.parametrize(
+    ("lost", "gate"),
+    [
+        ({"orders_active": KeyState.FAILED}, "ISFREE"),
+        ({"procedures": KeyState.NOT_ASKED}, "ALLO24"),
+        ({"administrations": KeyState.FAILED, "course_drugs": KeyState.FAILED}, "IG8"),
+    ],
+)
+def test_a_live_vaccine_is_not_cleared_over_an_unread_list(lost: dict[str, KeyState], gate: str) -> None:
+    draft = {"draft_vaccine": "vac_mmr", "id": "v1"}
+    (whole,) = answers("vaccination.live", "order-sign", [*ELIGIBLE, draft])
+    assert whole.outcome is Outcome.ELIGIBLE
+    (finding,) = answers("vaccination.live", "order-sign", [*ELIGIBLE, draft], **lost)
+    assert finding.outcome is Outcome.CANNOT_CHECK
+    assert finding.indicator is Indicator.CRITICAL
+    assert finding.values["not_known"] == [gate]
+
+
+def test_an_empty_list_that_was_read_clears() -> None:
+    draft = {"draft_vaccine": "vac_mmr", "id": "v1"}
+    states = dict.fromkeys(("orders_active", "procedures", "administrations"), KeyState.EMPTY)
+    (finding,) = answers("vaccination.live", "order-sign", [*ELIGIBLE, draft], **states)
+    assert finding.outcome is Outcome.ELIGIBLE
+
+
+@pytest.mark.parametrize(
+    ("rule", "lost"),
+    [
+        ("follow-up.prophylaxis-antiviral", {"orders_active": KeyState.FAILED}),
+        ("follow-up.prophylaxis-pjp", {"orders_active": KeyState.FAILED}),
+        ("vaccination.influenza", {"immunizations": KeyState.FAILED}),
+        ("vaccination.covid19", {"immunizations": KeyState.NOT_ASKED}),
+        ("follow-up.ivig", {"administrations": KeyState.FAILED, "course_drugs": KeyState.FAILED}),
+    ],
+)
+def test_the_view_does_not_conclude_from_an_unread_list(rule: str, lost: dict[str, KeyState]) -> None:
+    (whole,) = answers(
+        rule, "patient-view", [*ELIGIBLE[:1], {"obs": "igg", "value": "300 mg/dL", "at": "-5d"}]
+    )
+    assert whole.indicator is not None
+    (finding,) = answers(rule, "patient-view", ELIGIBLE[:1], **lost)
+    assert finding.indicator is None
+    assert finding.unconcluded
+    assert finding.missing
