@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cards.finding import Bullet, Finding, Indicator, Name, Outcome, Paragraph, Selection, Suggestion, msg
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.vaccination.answers import later, removal, substitute, tests
+from cds.rules.vaccination.answers import later, offered, removal, substitute, tests
 from cds.rules.vaccination.classes import (
     VaccineClass,
     alternative,
@@ -97,7 +97,7 @@ def _orders(case: Case) -> Iterator[Finding]:
             },
             evidence=all_evidence(gates),
             missing=all_missing(gates),
-            suggestions=buttons,
+            suggestions=offered(vaccine, buttons),
             selection=Selection.ANY if not bad and open_ones else Selection.AT_MOST_ONE,
             until=first,
             unconcluded=outcome is Outcome.CANNOT_CHECK,

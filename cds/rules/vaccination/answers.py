@@ -63,6 +63,11 @@ def _open_day(gates: tuple[Gate, ...], on: date) -> date | None:
     return earliest(gates, on) or on
 
 
+def offered(vaccine: Vaccine, suggestions: tuple[Suggestion, ...]) -> tuple[Suggestion, ...]:
+    """The buttons of an order; a recommendation is no order that could be changed."""
+    return () if vaccine.recommendation else suggestions
+
+
 def tests(gates: tuple[Gate, ...]) -> tuple[Suggestion, ...]:
     """One button that orders the counts which are missing or out of date."""
     wanted = tuple(TESTS[g.id] for g in gates if g.holds is None and g.id in TESTS)

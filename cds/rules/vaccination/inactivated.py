@@ -8,7 +8,7 @@ from datetime import timedelta
 from cards.finding import Bullet, Finding, Indicator, Name, Outcome, Paragraph, Suggestion, msg
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.vaccination.answers import later, removal
+from cds.rules.vaccination.answers import later, offered, removal
 from cds.rules.vaccination.classes import (
     Classified,
     VaccineClass,
@@ -104,7 +104,7 @@ def _order(case: Case, vaccine: Vaccine, told: Classified) -> Finding | None:
         },
         evidence=all_evidence(gates),
         missing=all_missing(gates),
-        suggestions=suggestions,
+        suggestions=offered(vaccine, suggestions),
         until=first if row != "post-exposure" else None,
         unconcluded=outcome is Outcome.CANNOT_CHECK,
     )

@@ -22,7 +22,7 @@ from cds.engine.rule import rule
 from cds.rules import evidence
 from cds.rules.follow_up.b_cell_recovery import Share, b_cells
 from cds.rules.unread import VACCINES, unread
-from cds.rules.vaccination.answers import allowed, later
+from cds.rules.vaccination.answers import allowed, later, offered
 from cds.rules.vaccination.classes import (
     Classified,
     VaccineClass,
@@ -144,7 +144,7 @@ def order_of(case: Case, rule_id: str, vaccine: Vaccine, told: Classified, on: d
         },
         evidence=gate.evidence,
         missing=gate.missing,
-        suggestions=suggestions,
+        suggestions=offered(vaccine, suggestions),
         until=gate.opens if waiting else None,
         unconcluded=gate.holds is None,
     )

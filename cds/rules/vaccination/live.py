@@ -13,11 +13,12 @@ from cards.finding import (
     Override,
     Paragraph,
     Selection,
+    Suggestion,
     msg,
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.vaccination.answers import removal, substitute, tests
+from cds.rules.vaccination.answers import offered, removal, substitute, tests
 from cds.rules.vaccination.classes import (
     VaccineClass,
     alternative,
@@ -82,6 +83,9 @@ def _orders(case: Case) -> Iterator[Finding]:
             summary = msg("summary.eligible", vaccine=name, all=len(gates))
         blocked = outcome is not Outcome.ELIGIBLE
         other = alternative(told.concept)
+        buttons: tuple[Suggestion, ...] = ()
+        if blocked:
+            buttons = (removal(vaccine), *substitute(case, vaccine, told, on), *tests(gates))
         yield Finding(
             rule=LIVE,
             outcome=outcome,
@@ -106,9 +110,7 @@ def _orders(case: Case) -> Iterator[Finding]:
             },
             evidence=all_evidence(gates),
             missing=all_missing(gates),
-            suggestions=()
-            if not blocked
-            else (removal(vaccine), *substitute(case, vaccine, told, on), *tests(gates)),
+            suggestions=offered(vaccine, buttons),
             selection=Selection.ANY if not bad and open_ones else Selection.AT_MOST_ONE,
             overrides=OVERRIDES,
             until=first,

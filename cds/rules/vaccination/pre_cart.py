@@ -25,7 +25,7 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules import evidence
-from cds.rules.vaccination.answers import allowed, removal
+from cds.rules.vaccination.answers import allowed, offered, removal
 from cds.rules.vaccination.classes import (
     Classified,
     VaccineClass,
@@ -157,7 +157,7 @@ def _order(case: Case, vaccine: Vaccine, told: Classified, on: date) -> Finding:
         detail=(*anchor, *notes, Paragraph(msg("detail.preference", needed=p.int("non_live_days")))),
         values=values,
         evidence=start.evidence,
-        suggestions=suggestions,
+        suggestions=offered(vaccine, suggestions),
         unconcluded=outcome is Outcome.CANNOT_CHECK,
     )
 
