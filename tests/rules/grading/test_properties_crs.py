@@ -34,7 +34,9 @@ def findings(rule: str, *entries: dict[str, Any], shuffle: Any = None) -> list[F
     return findings_of(Written(rule, "generated", raw, Path("generated.yaml")))
 
 
-def bedside(temperature: float, systolic: int, device: str, flow: float, drugs: set[str]) -> list[dict[str, Any]]:
+def bedside(
+    temperature: float, systolic: int, device: str, flow: float, drugs: set[str]
+) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = [
         {"obs": "body_temperature", "value": f"{temperature} Cel", "at": "-2h"},
         {"obs": "bp_systolic", "value": f"{systolic} mm[Hg]", "at": "-1h"},
