@@ -121,22 +121,33 @@ def _tests_since(case: Case, last: date | None) -> list[Observation]:
     ]
 
 
+def _hold_test(case: Case, last: date) -> Observation | None:
+    """The result above the limit that led to the hold: drawn around the last dose, else before the next one
+    would have been due."""
+    p = case.p(RULE)
+    high = [
+        o
+        for o in case.chart.series("igg")
+        if o.value.quantity is not None and o.value.quantity.above(p["igg_mg_dl"]) is True
+    ]
+    around = [
+        o for o in high if -p.int("hold_before_days") <= (o.when.date - last).days < p.int("trough_days")
+    ]
+    if around:
+        return around[-1]
+    return next(
+        (o for o in high if p.int("trough_days") <= (o.when.date - last).days <= p.int("dose_days")), None
+    )
+
+
 def _chain(case: Case, last: date | None) -> tuple[tuple[Observation, ...], Observation | None]:
     """The four-weekly tests above the limit that follow the result which led to the hold.
 
-    That result is one above the limit within the dosing interval of the last dose. A value at or below the
-    limit, or one that does not decide, begins the run anew.
+    A value at or below the limit, or one that does not decide, begins the run anew.
     """
     p = case.p(RULE)
     tests = _tests_since(case, last)
-    hold: Observation | None = None
-    if last is not None:
-        for test in tests:
-            if (test.when.date - last).days > p.int("dose_days"):
-                break
-            if test.value.quantity is not None and test.value.quantity.above(p["igg_mg_dl"]) is True:
-                hold = test
-                break
+    hold = None if last is None else _hold_test(case, last)
     run: list[Observation] = []
     previous = hold.when.date if hold is not None else last
     for test in tests:
