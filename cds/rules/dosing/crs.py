@@ -151,6 +151,8 @@ def _tocilizumab_lines(case: Case, step: Step) -> Iterator[Block]:
         yield Bullet(msg("tocilizumab.unknown-time"))
     elif room.earliest > case.now:
         yield Bullet(msg("tocilizumab.not-before", when=room.earliest))
+    elif tocilizumab_dose(case).adult_below_limit:
+        yield Bullet(Message("detail.adult-low-weight", {}, "dosing.crs-tocilizumab"))
     elif tocilizumab_dose(case).mg is None:
         p = case.p("dosing.crs-tocilizumab")
         yield Bullet(
