@@ -1,0 +1,65 @@
+"""What the chart says of the collected cells and of the manufactured product, bag by bag (chart-facts 14).
+
+A Specimen is a bag. A result without a Specimen belongs to the collection before it, and stands aside where
+other results of its concept name their bag. Only the collections of the last order count: those within
+`same_order_days` of the last one.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from cds.engine.case import Case
+from fhir_mapping.chart import Anchor, Observation
+
+COLLECTED = "apheresis_product"
+MANUFACTURED = "car_t_product"
+_KINDS = frozenset({COLLECTED, MANUFACTURED})
+
+
+def collections(case: Case, same_order_days: int) -> tuple[Anchor, ...]:
+    """Collections of the last order, oldest first; undated ones only where nothing is dated."""
+    done = case.chart.course.collections
+    dated = [anchor for anchor in done if anchor.date is not None]
+    last = dated[-1].date if dated else None
+    if last is None:
+        return done
+    span = timedelta(days=same_order_days)
+    return tuple(a for a in dated if a.date is not None and last - a.date <= span)
+
+
+def results(case: Case, concept: str, kind: str, since: tuple[Anchor, ...] = ()) -> tuple[Observation, ...]:
+    """Results of a concept on the product of this kind, not older than the first of the collections."""
+    days = [anchor.when.first_date for anchor in since if anchor.when is not None]
+    first = min(days) if days else None
+    found = []
+    for observation in case.chart.series(concept):
+        specimen = observation.specimen
+        if specimen is not None and specimen.concepts & (_KINDS - {kind}):
+            continue
+        if first is None or observation.when.date >= first:
+            found.append(observation)
+    return tuple(found)
+
+
+def bag_of(observation: Observation, taken: tuple[Anchor, ...]) -> str:
+    """The bag a result speaks of: its Specimen, else the collection that came last before it."""
+    if observation.specimen is not None and observation.specimen.reference:
+        return observation.specimen.reference
+    before = [a for a in taken if a.when is None or a.when.earliest <= observation.when.latest]
+    return before[-1].reference if before else ""
+
+
+def named_bag(observation: Observation) -> bool:
+    return observation.specimen is not None and bool(observation.specimen.reference)
+
+
+def newest_per_bag(
+    observations: tuple[Observation, ...], taken: tuple[Anchor, ...]
+) -> dict[str, Observation]:
+    """Newest result of each bag, bags in the order of their results."""
+    named = tuple(o for o in observations if named_bag(o))
+    newest: dict[str, Observation] = {}
+    for observation in named or observations:
+        newest[bag_of(observation, taken)] = observation
+    return newest
