@@ -48,8 +48,8 @@ def rate(raw: object) -> Amount | None:
 
 
 def _canonical(quantity: Json) -> str | None:
-    unit, code, system = (text(quantity.get(key)) or None for key in ("unit", "code", "system"))
-    return units.canonical(unit, code, system)
+    get = quantity.get
+    return units.canonical(text(get("unit")) or None, text(get("code")) or None, text(get("system")) or None)
 
 
 def written(raw: object) -> str:

@@ -34,7 +34,7 @@ from fhir_mapping.read.derived import DerivedSeries
 from fhir_mapping.read.document import read_documents
 from fhir_mapping.read.dosage import UNKNOWN_SIZE, BodySize
 from fhir_mapping.read.drugs import in_order as drugs_in_order
-from fhir_mapping.read.drugs import read_drugs, read_request
+from fhir_mapping.read.drugs import read_drugs
 from fhir_mapping.read.encounter import read_encounters
 from fhir_mapping.read.exposure import read_exposures
 from fhir_mapping.read.immunization import (
@@ -50,6 +50,7 @@ from fhir_mapping.read.observation import Observations
 from fhir_mapping.read.patient import read_patient
 from fhir_mapping.read.pool import Pool, Resources, parse_reference, references
 from fhir_mapping.read.procedure import read_procedures
+from fhir_mapping.read.request import read_request
 from fhir_mapping.read.service import read_service, read_services
 from fhir_mapping.read.shape import Json, name_of, objs, text
 from fhir_mapping.read.times import Stamps

@@ -56,13 +56,20 @@ class Codes:
             single = self._single(codings[0])
             if single is not None:
                 return single
-        written = text(concept.get("text"))
-        parts = tuple((text(c.get("system")), text(c.get("code")), text(c.get("display"))) for c in codings)
+        parts, written = self.key(concept)
         key = (parts, written, kinds)
         known = self._seen.get(key)
         if known is None:
             known = self._seen[key] = self._combine(parts, written, kinds)
         return known
+
+    def key(self, concept: Json) -> tuple[tuple[tuple[str, str, str], ...], str]:
+        """All that a CodeableConcept (or bare Coding) says: its codings and its text."""
+        codings = objs(concept.get("coding"))
+        if not codings and "code" in concept:
+            codings = [concept]
+        parts = tuple((text(c.get("system")), text(c.get("code")), text(c.get("display"))) for c in codings)
+        return parts, text(concept.get("text"))
 
     def _single(self, coding: Json) -> Coded | None:
         """The common case, one verified code: nothing else in the concept can change its meaning."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fhir_mapping.chart import LossReason, Moment
 from fhir_mapping.read.coding import NO_CONCEPTS, Codes
@@ -31,6 +31,7 @@ class Context:
     traits: TraitsOf
     values: Values
     losses: Losses
+    identities: dict[object, Any] = field(default_factory=dict)  # drugs by what was written, see medication
 
     @property
     def latest_allowed(self) -> datetime:

@@ -109,6 +109,18 @@ def _ingredients(medication: Json, found: _Found, context: Context) -> list[tupl
 def identify(order: Json, context: Context) -> Identity:
     """The drug of a MedicationRequest, -Administration, -Dispense or -Statement."""
     concept, link = _written(order)
+    if link or not isinstance(concept, dict):
+        return _identify(order, concept, link, context)
+    key = context.codes.key(concept)
+    known = context.identities.get(key)
+    if known is None:
+        known = _identify(order, concept, link, context)
+        if known.identified:  # an unidentified one is named for every order
+            context.identities[key] = known
+    return known
+
+
+def _identify(order: Json, concept: object, link: Json, context: Context) -> Identity:
     found = _Found(set(), [], [])
     strengths: list[tuple[str, Amount]] = []
     form = lot = ""

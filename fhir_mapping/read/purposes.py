@@ -46,6 +46,12 @@ class Purpose:
     by_text: bool = False
 
 
+NOT_SAID = Purpose()
+_FIELDS = frozenset(
+    "reasonCode reasonReference reason indication category groupIdentifier requisition basedOn".split()
+)
+
+
 def collection_purpose(value: object, coded: Coded, context: Context) -> frozenset[str]:
     """A code of CAR-T leukapheresis says what it is for; the SNOMED code of apheresis does not (K2)."""
     if "leukapheresis" not in coded.concepts:
@@ -91,29 +97,33 @@ def _based_on(resource: Json, context: Context) -> frozenset[str]:
     return found
 
 
-def _words(resource: Json) -> list[str]:
-    written = notes(resource)
+def _by_words(resource: Json) -> Purpose:
+    """Purposes that a note or dosage text is exactly the word for."""
+    written = notes(resource) if "note" in resource else []
     for field in ("dosageInstruction", "dosage"):
-        written += [text(item.get("text")) for item in objs(resource.get(field))]
-    return [words.casefold().rstrip(" .。") for words in written if words]
+        if field in resource:
+            written += [words for item in objs(resource[field]) if (words := text(item.get("text")))]
+    folded = (words.casefold().rstrip(" .。") for words in written)
+    found = frozenset(_EXACT_WORDS[words] for words in folded if words in _EXACT_WORDS)
+    return Purpose(found, by_text=True) if found else NOT_SAID
 
 
 def read_purpose(resource: Json, context: Context) -> Purpose:
     """Reason > category > group > order behind it > a note that is exactly a purpose; the first that names a
     purpose decides. Diseases named as reason are always kept."""
     codes = context.codes
+    if _FIELDS.isdisjoint(resource):
+        return _by_words(resource)
     reason = _reasons(resource, context)
     category = codes.all_of(resource.get("category"))
     group = _group_concept(resource, context)
     based = _based_on(resource, context)
-    purposes = NO_CONCEPTS
-    by_text = False
-    for source in (reason, category, group, based):
-        purposes = codes.of_kind(source, "purpose")
-        if purposes:
-            break
-    else:
-        words = {_EXACT_WORDS[word] for word in _words(resource) if word in _EXACT_WORDS}
-        purposes, by_text = frozenset(words), bool(words)
-    regimens = codes.of_kind(reason | category | group | based, "regimen")
-    return Purpose(purposes, codes.of_kind(reason, *_REASON_KINDS), regimens, by_text)
+    everything = reason | category | group | based
+    if not everything:
+        return _by_words(resource)
+    stated = (codes.of_kind(source, "purpose") for source in (reason, category, group, based))
+    purposes = next((found for found in stated if found), NO_CONCEPTS)
+    worded = NOT_SAID if purposes else _by_words(resource)
+    regimens = codes.of_kind(everything, "regimen")
+    reasons = codes.of_kind(reason, *_REASON_KINDS)
+    return Purpose(purposes or worded.purposes, reasons, regimens, worded.by_text)

@@ -214,6 +214,13 @@ def _nth(first: Moment, at: int, beat: Rhythm) -> Moment:
 
 def _train(first: Moment, beat: Rhythm) -> Iterator[Moment]:
     """Every dose of an endless order, from the first on."""
+    period = beat.period
+    if period is not None and not beat.weekdays and not beat.months and not period % timedelta(days=1):
+        moment = first
+        for _ in range(MOST_DOSES):
+            yield moment
+            moment = Moment(moment.earliest + period, moment.latest + period, moment.precision)
+        return
     if beat.weekdays:
         for day in range(MOST_DOSES * 7):
             moment = shifted(first, timedelta(days=day))
