@@ -245,7 +245,11 @@ def dexamethasone(
     proposal = DrugProposal(
         "dexamethasone", Route.INTRAVENOUS, amount, basis, repeat, case.now, reason=reason, note=note
     )
-    shown: dict[str, Shown] = {"dose": amount, "every": p.int("interval_hours"), "days": p.int("tier_max_days")}
+    shown: dict[str, Shown] = {
+        "dose": amount,
+        "every": p.int("interval_hours"),
+        "days": p.int("tier_max_days"),
+    }
     label = Message("suggest.dexamethasone-taper" if taper else "suggest.dexamethasone", shown, RULE)
     return Suggestion(key, label, (Create(proposal),), recommended)
 
