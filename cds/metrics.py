@@ -47,11 +47,45 @@ class Metrics:
             "tcell_cds_feedback", "Feedback items", ["service", "outcome"], registry=self.registry
         )
 
+        self._stages = Histogram(
+            "tcell_cds_stage_seconds",
+            "Time of one hook call by stage: read, rules, render",
+            ["stage"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._repeats = Counter(
+            "tcell_cds_repeats",
+            "Overridden cards at order-sign: suppressed, shortened, or not looked up in time",
+            ["what"],
+            registry=self.registry,
+        )
+        self._lost = Counter(
+            "tcell_cds_audit_rows_lost", "Rows that never reached the store", registry=self.registry
+        )
+        self._refused = Counter(
+            "tcell_cds_client_refusals", "Client tokens refused", ["reason"], registry=self.registry
+        )
+
+    def lost(self, count: int) -> None:
+        self._lost.inc(count)
+
+    def not_looked_up(self) -> None:
+        self._repeats.labels("not-looked-up").inc()
+
+    def refused(self, reason: str) -> None:
+        self._refused.labels(reason).inc()
+
     def request(self, route: str, status: int) -> None:
         self._requests.labels(route, str(status)).inc()
 
     def answered(self, answer: Answer) -> None:
         self._seconds.labels(answer.service.id).observe(answer.seconds)
+        for stage, seconds in answer.stages.items():
+            self._stages.labels(stage).observe(seconds)
+        for what, findings in (("suppressed", answer.suppressed), ("shortened", answer.shortened)):
+            if findings:
+                self._repeats.labels(what).inc(len(findings))
         for note in answer.request.notes:
             self._notes.labels(note.value).inc()
         if answer.fetched is not None:

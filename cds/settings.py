@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -129,6 +129,27 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "sqlite+aiosqlite:///tcell-cds.db",
         description="SQLAlchemy URL of the store, async or plain.",
+    )
+    site_key: SecretStr = Field(
+        SecretStr(""),
+        description="Secret of 16 characters or more that hashes patients, users and orders in the store; "
+        "the same for all servers of a site. Unset: kept in TCELL_CDS_SITE_KEY_FILE.",
+    )
+    site_key_file: Path = Field(
+        Path("tcell-cds.key"), description="File of the site key; made on first use where no key is set."
+    )
+    retention_days: int = Field(
+        0, ge=0, le=36_500, description="Audit rows older than this are deleted; 0 keeps them."
+    )
+    override_hours: float = Field(
+        24,
+        ge=0,
+        le=168,
+        description="How long a warning overridden at order-select is not repeated at order-sign; 0: always "
+        "repeated.",
+    )
+    concurrency: int = Field(
+        100, ge=1, le=10_000, description="Hook calls at once, per process; further ones are told to retry."
     )
     site_map: OptionalPath = Field(None, description="CSV or TOML with the hospital's own codes.")
     site_file: OptionalPath = Field(None, description="TOML with what the hospital decides about rules.")
