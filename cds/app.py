@@ -6,8 +6,8 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -32,7 +32,7 @@ from cds.access import (
 from cds.edge import Edge
 from cds.metrics import CONTENT_TYPE, Metrics
 from cds.openapi import openapi
-from cds.pipeline import Answer, Runtime, answer, build_runtime
+from cds.pipeline import Answer, Overridden, Runtime, answer, build_runtime
 from cds.prefetch import Failed, NotAsked
 from cds.protocol import (
     FeedbackItem,
@@ -50,6 +50,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 Authenticate = Callable[[Request], Awaitable[str]]
 FeedbackSink = Callable[[str, Sequence[FeedbackItem]], Awaitable[None]]
 Listener = Callable[[Answer], None]
+Dependency = Callable[[], Awaitable[bool]]
 
 _JSON = "application/json"
 _FHIR_JSON = "application/fhir+json"
@@ -64,11 +65,17 @@ def create_app(
     feedback: FeedbackSink | None = None,
     listeners: Sequence[Listener] = (),
     routes: Sequence[BaseRoute] = (),
+    overridden: Overridden | None = None,
+    dependencies: Mapping[str, Dependency] | None = None,
+    resources: Sequence[AbstractAsyncContextManager[Any]] = (),
+    metrics: Metrics | None = None,
 ) -> FastAPI:
     """The service. `settings` None: from the environment.
 
     `authenticate` gives the client's issuer or raises ProtocolError(401); `feedback` stores checked items;
-    `listeners` see every answer after it was made; `routes` join the application (the tester's page). Raises
+    `listeners` see every answer after it was made; `routes` join the application (the tester's page);
+    `overridden` tells which findings the user overrode before; `dependencies` tell by name whether they are
+    up (readiness); `resources` are open as long as the application runs. Raises
     the errors of settings, rules, terminology and site file at once, so that a broken set-up never serves.
     """
     settings = load() if settings is None else settings
@@ -84,7 +91,9 @@ def create_app(
         transport=fhir_transport,
     )
     runtime = build_runtime(settings, client)
-    site = _Site(runtime, Metrics(), authenticate, feedback, listeners)
+    site = _Site(
+        runtime, metrics or Metrics(), authenticate, feedback, listeners, overridden, dependencies or {}
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -92,7 +101,10 @@ def create_app(
         gc.collect()
         gc.freeze()  # rules and terminology live for ever: no use in scanning them again and again
         gc.set_threshold(50_000, 20, 50)  # one request decodes to tens of thousands of short-lived objects
-        yield
+        async with AsyncExitStack() as stack:
+            for resource in resources:
+                await stack.enter_async_context(resource)
+            yield
         await client.aclose()
 
     app = FastAPI(title="tcell-cds", version=__version__, lifespan=lifespan, redoc_url=None)
@@ -125,8 +137,11 @@ class _Site:
         authenticate: Authenticate | None,
         feedback_sink: FeedbackSink | None,
         listeners: Sequence[Listener],
+        overridden: Overridden | None,
+        dependencies: Mapping[str, Dependency],
     ) -> None:
         self.runtime, self.metrics = runtime, metrics
+        self._overridden, self._dependencies, self._busy = overridden, dependencies, 0
         self._authenticate, self._feedback_sink, self._listeners = authenticate, feedback_sink, listeners
         self._discovery = orjson.dumps(runtime.discovery)
 
@@ -188,14 +203,23 @@ class _Site:
         client = await self._client(request)
         service_id = request.path_params["service_id"]
         self.runtime.service(service_id)  # unknown service before a body of any size is read
-        result = await answer(
-            self.runtime,
-            service_id,
-            await self._json(request),
-            accept_language=request.headers.get("accept-language"),
-            started=started,
-            client=client,
-        )
+        if self._busy >= self.runtime.settings.concurrency:
+            raise ProtocolError(
+                503, IssueCode.THROTTLED, "too many calls at once", headers={"Retry-After": "1"}
+            )
+        self._busy += 1
+        try:
+            result = await answer(
+                self.runtime,
+                service_id,
+                await self._json(request),
+                accept_language=request.headers.get("accept-language"),
+                started=started,
+                client=client,
+                overridden=self._overridden,
+            )
+        finally:
+            self._busy -= 1
         self.metrics.answered(result)
         _log_answer(result, request)
         for listener in self._listeners:
@@ -233,6 +257,11 @@ class _Site:
         }
         if refused := self.runtime.resolver.offered.refused():
             shown["notOffered"] = [{"server": server, "types": types} for server, types in refused.items()]
+        if self._dependencies:
+            # the service answers without them, so that it stays ready and says what is missing
+            states = await asyncio.gather(*(is_up() for is_up in self._dependencies.values()))
+            names = zip(self._dependencies, states, strict=True)
+            shown["dependencies"] = {name: "up" if up else "down" for name, up in names}
         return Response(orjson.dumps(shown), media_type=_JSON)
 
     async def exposition(self, request: Request) -> Response:

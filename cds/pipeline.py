@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from cards.context import RenderContext
+from cards.finding import Finding
 from cards.render import render
 from cards.sign_off import SignOff, load_sign_offs
 from cards.texts import Language, language_of, negotiate
 from cds.access import FhirClient
 from cds.describe import describe
 from cds.engine.case import Case, OrderContext
-from cds.engine.rule import ORDER_HOOKS
+from cds.engine.rule import ORDER_HOOKS, Hook
 from cds.engine.rulebook import Rulebook, Service, drafts_concern, load_rulebook
 from cds.engine.run import Run, card_order, run
 from cds.gaps import gaps
@@ -39,12 +40,15 @@ from cds.protocol import (
     parse_request,
     with_versions,
 )
+from cds.repeats import Repeats, without_repeats
 from cds.settings import Mode, Settings
 from fhir_mapping.chart import Chart
 from fhir_mapping.read import read_chart, read_drafts
 from fhir_mapping.terminology import Terminology, load
 
 Json = Mapping[str, Any]
+# Positions of the findings that this user overrode at order-select for the same order; never raises.
+Overridden = Callable[[HookRequest, Sequence[Finding], Chart], Awaitable[Collection[int]]]
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,10 @@ class Answer:
     fetched: Fetched | None = None
     chart: Chart | None = None
     run: Run | None = None
+    suppressed: tuple[Finding, ...] = ()  # overridden before, not sent again
+    shortened: tuple[Finding, ...] = ()  # overridden before and critical: sent again, short
+    stages: Mapping[str, float] = field(default_factory=dict)  # seconds of read, rules, render
+    ruleset: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,9 +141,10 @@ async def answer(
     accept_language: str | None = None,
     started: float | None = None,
     client: str = "",
+    overridden: Overridden | None = None,
 ) -> Answer:
     """One hook call. `body` is the decoded JSON; `started` (`time.monotonic()`) begins the time budget, which
-    may depend on the authenticated `client`. Raises ProtocolError.
+    may depend on the authenticated `client`; `overridden` is asked at order-sign. Raises ProtocolError.
     """
     settings = runtime.settings
     started = time.monotonic() if started is None else started
@@ -154,7 +163,13 @@ async def answer(
             terminology=runtime.terminology,
         )
         if not drafts_concern(service, drafts):
-            return Answer({"cards": []}, request, service, time.monotonic() - started)
+            return Answer(
+                {"cards": []},
+                request,
+                service,
+                time.monotonic() - started,
+                ruleset=runtime.rulebook.version,
+            )
 
     def chart_of(resources: Sequence[Json], states: Fetched | None = None) -> Chart:
         return read_chart(
@@ -177,6 +192,7 @@ async def answer(
         deadline=deadline - settings.evaluation_seconds,
         in_scope=lambda resources: in_scope(chart_of(resources)),
     )
+    read = time.monotonic()
     chart = chart_of(fetched.resources, fetched)
     case = Case(
         chart=chart,
@@ -189,10 +205,28 @@ async def answer(
     extra = tuple(gaps(request, fetched.states, in_scope(chart)))
     if extra:
         ran = replace(ran, findings=tuple(sorted((*ran.findings, *extra), key=card_order)))
+    judged = time.monotonic()
     cards: list[dict[str, Any]] = []
+    repeats = Repeats(ran.findings)
     if settings.mode is Mode.ACTIVE:
+        if overridden is not None and service.hook is Hook.ORDER_SIGN and ran.findings:
+            repeats = without_repeats(ran.findings, await overridden(request, ran.findings, chart))
+            ran = replace(ran, findings=repeats.kept)
         cards = render(ran.findings, _context(runtime, request, case, accept_language))
-    return Answer({"cards": cards}, request, service, time.monotonic() - started, fetched, chart, ran)
+    done = time.monotonic()
+    return Answer(
+        {"cards": cards},
+        request,
+        service,
+        done - started,
+        fetched,
+        chart,
+        ran,
+        repeats.suppressed,
+        repeats.shortened,
+        {"read": read - started, "rules": judged - read, "render": done - judged},
+        runtime.rulebook.version,
+    )
 
 
 def in_scope(chart: Chart) -> bool:

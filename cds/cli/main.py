@@ -394,3 +394,25 @@ def codes(
         print_json([item.as_json() for item in found])
     else:
         command.print_codes(found)
+
+
+@app.command(
+    epilog="Example: `tcell-cds feedback --days 90 --json`. Reads the store of TCELL_CDS_DATABASE_URL. "
+    "Cards are counted, not calls; of several answers to one card the latest counts."
+)
+def feedback(
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How many days back.")] = 28,
+    as_json: JsonFlag = False,
+) -> None:
+    """Per rule: how often it fired, was accepted, overridden and why, and the trend."""
+    from cds.cli import feedback as command
+
+    with explained():
+        from cds.settings import load
+
+        url = load().database_url
+        found = command.waited(url, days)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        command.print_usage(found)

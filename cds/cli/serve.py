@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from rich.text import Text
 
-from cds.app import create_app
 from cds.cli.console import err, fail, out
 from cds.cli.fixtures import load_story, story_names
 from cds.cli.servers import NotStartedError, running
 from cds.cli.shift import shifted
+from cds.logs import configure
 from cds.sandbox import create_fhir_app
 from cds.settings import AuthMode, Settings, SettingsError, check_startup, is_loopback, load
+from cds.wiring import service
+
+GRACE_SECONDS = 15  # for calls under way when the service is told to stop
 
 
 def application() -> FastAPI:
     """The service as the environment configures it; what uvicorn's workers call."""
-    return create_app(load())
+    configure()  # in every worker
+    return service(load())
 
 
 def demo_clock() -> datetime:
@@ -49,9 +55,10 @@ def demo_bundles(clock: datetime) -> list[Any]:
 
 def serve(host: str, port: int, workers: int) -> None:
     """Serve until interrupted. Ends the command where the settings are not safe for the host."""
+    configure()
     settings = load()
     check_startup(settings, host)
-    create_app(settings)  # a broken set-up is told here, in one line, not by every worker
+    service(settings)  # a broken set-up is told here, in one line, not by every worker
     uvicorn.run(
         "cds.cli.serve:application",
         factory=True,
@@ -61,6 +68,8 @@ def serve(host: str, port: int, workers: int) -> None:
         access_log=False,  # paths hold no PHI, but a query string might
         server_header=False,
         proxy_headers=False,
+        log_config=None,  # ours alone: uvicorn's own lines may quote a request
+        timeout_graceful_shutdown=GRACE_SECONDS,
     )
 
 
@@ -77,18 +86,28 @@ def serve_demo(host: str, port: int) -> None:
 
 
 async def _demo(host: str, port: int) -> None:
+    with TemporaryDirectory() as folder:  # what a demo stores is forgotten with it
+        await _demo_in(Path(folder), host, port)
+
+
+async def _demo_in(folder: Path, host: str, port: int) -> None:
     clock = demo_clock()
-    settings = demo_settings(clock)
+    settings = demo_settings(clock).model_copy(
+        update={
+            "database_url": f"sqlite:///{folder / 'demo.db'}",
+            "site_key_file": folder / "demo.key",
+        }
+    )
     fhir_port = port + 1 if port else 0
     async with (
         running(create_fhir_app(demo_bundles(settings.now())), host, fhir_port) as fhir,
-        running(create_app(settings), host, port) as service,
+        running(service(settings), host, port) as base,
     ):
         out.print(Text("demo", style="bold").append(" - synthetic patients, frozen clock, no security"))
-        out.print(Text(f"CDS service   {service}/cds-services"))
+        out.print(Text(f"CDS service   {base}/cds-services"))
         out.print(Text(f"FHIR server   {fhir}"))
         out.print(Text(f"clock         {settings.now().isoformat(timespec='minutes')}"))
         out.print(Text(f"patients      {', '.join(story_names())}"))
-        example = f"tcell-cds call all-patient-view --service {service} --fhir-server {fhir}"
+        example = f"tcell-cds call all-patient-view --service {base} --fhir-server {fhir}"
         out.print(Text(f"try           {example} --patient {story_names()[0]}"))
         await asyncio.Event().wait()

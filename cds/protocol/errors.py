@@ -24,6 +24,7 @@ class IssueCode(StrEnum):
     TOO_LONG = "too-long"
     TOO_COSTLY = "too-costly"
     TIMEOUT = "timeout"
+    THROTTLED = "throttled"
     LOGIN = "login"
     SECURITY = "security"
     EXCEPTION = "exception"
