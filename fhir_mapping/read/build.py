@@ -28,8 +28,8 @@ from fhir_mapping.read.appointment import read_appointment, sorted_appointments
 from fhir_mapping.read.coding import Codes
 from fhir_mapping.read.condition import read_conditions
 from fhir_mapping.read.context import Context
-from fhir_mapping.read.course import Facts as CourseFacts
 from fhir_mapping.read.course import read_course
+from fhir_mapping.read.course_facts import CourseFacts
 from fhir_mapping.read.derived import DerivedSeries
 from fhir_mapping.read.document import read_documents
 from fhir_mapping.read.dosage import UNKNOWN_SIZE, BodySize
@@ -256,7 +256,7 @@ def read_chart(
     context = _context(resources, patient_id, now, zone, terminology)
     hooked, booked = _hook_context(context, drafts), _hook_context(context, appointments)
     patient = read_patient(context)
-    observations = Observations(context, patient.birth, patient.sex)
+    observations = Observations(context, patient)
     series = DerivedSeries(context, observations)
     replaced = _replaced(context.pool, hooked.pool)
 

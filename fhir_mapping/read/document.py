@@ -142,6 +142,10 @@ def _concepts(resource: Json, kind: _Kind, context: Context) -> tuple[frozenset[
             by_name = by_name or coded.by_name
             if "reference" in item and (target := context.pool.resolve(item, resource)) is not None:
                 found |= context.codes.all_of(target.get("type"), NAMES)
+    for activity in objs(resource.get("activity")):  # a CarePlan names what it plans here
+        detail = obj(activity.get("detail"))
+        found |= context.codes.read(detail.get("code"), NAMES).concepts
+        found |= context.codes.all_of(detail.get("productCodeableConcept"), NAMES)
     return found, by_name
 
 

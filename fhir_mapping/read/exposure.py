@@ -26,11 +26,10 @@ def _end(record: DrugRecord) -> Moment | None:
     """End of what one record shows; None: unknown, or no end yet."""
     if record.timing.ongoing:
         return None
-    if record.source is DrugSource.ORDER:
-        return record.timing.last
-    if record.source is DrugSource.STATEMENT:
-        return record.timing.last
-    return record.timing.last or record.timing.first
+    known_to_start_only = record.source in (DrugSource.ADMINISTRATION, DrugSource.DISPENSE)
+    if known_to_start_only and record.state is not DrugState.ON_HOLD:
+        return record.timing.last or record.timing.first
+    return record.timing.last
 
 
 def is_ongoing(record: DrugRecord) -> bool:

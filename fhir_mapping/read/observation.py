@@ -12,6 +12,7 @@ from fhir_mapping.chart import (
     LossReason,
     Moment,
     Observation,
+    Patient,
     Quantity,
     Series,
     Specimen,
@@ -21,7 +22,8 @@ from fhir_mapping.read.coding import NO_CONCEPTS, Coded, codings
 from fhir_mapping.read.conflicts import Reported, resolve
 from fhir_mapping.read.context import DAMAGE, Context
 from fhir_mapping.read.pool import Subject, accepted, references
-from fhir_mapping.read.shape import Json, name_of, notes, number, obj, objs, text
+from fhir_mapping.read.reference_range import ReferenceRanges
+from fhir_mapping.read.shape import Json, name_of, notes, obj, objs, text
 from fhir_mapping.read.specimen import is_blood, read_specimen
 from fhir_mapping.read.traits import Traits
 from fhir_mapping.read.values import Unreadable
@@ -30,23 +32,13 @@ _USED = frozenset({"final", "amended", "corrected", "preliminary", "partial"})
 _PENDING = "registered"
 _NEVER = frozenset({"entered-in-error", "cancelled", "unknown", "specimen-in-process"})
 _CATEGORY_OF_KIND = {"laboratory": "lab", "vital-signs": "vital", "survey": "score", "exam": "score"}
+_NAMES = frozenset({"lab", "vital", "score", "test"})  # matched by exact name where no code is known
 _INHERITED = ("subject", "effectiveDateTime", "effectivePeriod")
 _NO_FLAGS: frozenset[Flag] = frozenset()
 _HAEMOLYSED = re.compile(r"\b(?:haemoly[sz]|hemoly[sz])|溶血", re.IGNORECASE)
 _NOT_HAEMOLYSED = re.compile(
     r"\b(?:no|not|non|without)[\s-]+(?:\w+\s+){0,2}(?:haemoly|hemoly)|(?:無|未|沒有)\s*溶血", re.IGNORECASE
 )
-_PER_YEAR = {
-    "mo": 12,
-    "month": 12,
-    "months": 12,
-    "wk": 52.18,
-    "week": 52.18,
-    "weeks": 52.18,
-    "d": 365.25,
-    "days": 365.25,
-}
-
 Entry = tuple[Json, Json | None, bool]  # the Observation, the component that carries the concept, by name
 
 
@@ -66,16 +58,15 @@ class _Shared:
 class Observations:
     """The Observations of one chart."""
 
-    __slots__ = ("_context", "_index", "_owners", "_series", "_shared", "patient_birth", "patient_sex")
+    __slots__ = ("_context", "_index", "_owners", "_ranges", "_series", "_shared")
 
-    def __init__(self, context: Context, patient_birth: Moment | None, patient_sex: str) -> None:
+    def __init__(self, context: Context, patient: Patient) -> None:
         self._context = context
         self._index: dict[str, list[Entry]] | None = None
         self._owners: dict[int, tuple[Json, str]] = {}  # contained Observation by identity -> its owner
         self._shared: dict[int, _Shared] = {}
         self._series: dict[str, Series] = {}
-        self.patient_birth = patient_birth
-        self.patient_sex = patient_sex
+        self._ranges = ReferenceRanges(context.values, patient, context.now)
 
     # -- index -------------------------------------------------------------------------------------------
 
@@ -131,7 +122,7 @@ class Observations:
     def _concepts(
         self, resource: Json, holder: Json, index: dict[str, list[Entry]], parents: frozenset[str] | None
     ) -> frozenset[str]:
-        coded = self._context.codes.read(holder.get("code"))
+        coded = self._context.codes.read(holder.get("code"), _NAMES)
         if coded.contradictory:
             self._context.losses.add(LossReason.CONTRADICTORY, name_of(resource), text="contradictory codes")
             return NO_CONCEPTS
@@ -221,7 +212,7 @@ class Observations:
         context = self._context
         found: dict[str, list[Value]] = {}
         for component in objs(resource.get("component")):
-            coded = context.codes.read(component.get("code"))
+            coded = context.codes.read(component.get("code"), _NAMES)
             for concept in coded.concepts or self._signed(resource, component, coded):
                 value = context.values.read(component, context.traits(concept))
                 if isinstance(value, Value):
@@ -239,57 +230,11 @@ class Observations:
                 continue
             if context.pool.subject_of(member) not in (Subject.OURS, Subject.UNSTATED):
                 continue
-            for concept in context.codes.read(member.get("code")).concepts - sent:
+            for concept in context.codes.read(member.get("code"), _NAMES).concepts - sent:
                 value = context.values.read(member, context.traits(concept))
                 if isinstance(value, Value):
                     found.setdefault(concept, []).append(value)
         return {concept: tuple(values) for concept, values in found.items()}
-
-    def _range(
-        self, holder: Json, quantity: Quantity | None, traits: Traits
-    ) -> tuple[Quantity | None, Quantity | None]:
-        """(upper, lower) limit of normal of this very result."""
-        ranges = objs(holder.get("referenceRange"))
-        if quantity is None or not ranges:
-            return None, None
-        normal = [r for r in ranges if _is_normal(r) and self._fits(r)]
-        if len(normal) > 1:
-            told = [r for r in normal if "appliesTo" in r or "age" in r]
-            normal = told or normal
-        if not normal or any(
-            (r.get("low"), r.get("high")) != (normal[0].get("low"), normal[0].get("high")) for r in normal
-        ):
-            return None, None
-        values = self._context.values
-        return values.limit(normal[0].get("high"), quantity, traits), values.limit(
-            normal[0].get("low"), quantity, traits
-        )
-
-    def _fits(self, reference_range: Json) -> bool:
-        words = {
-            word.casefold()
-            for item in objs(reference_range.get("appliesTo"))
-            for word in (
-                text(item.get("text")),
-                *(code for _, code in codings(item)),
-                *(text(c.get("display")) for c in objs(item.get("coding"))),
-            )
-        }
-        for sex, other in (("male", "female"), ("female", "male")):
-            if words & _SEX_WORDS[other] and not words & _SEX_WORDS[sex] and self.patient_sex == sex:
-                return False
-            if words & _SEX_WORDS[sex] and not self.patient_sex:
-                return False
-        return self._age_fits(obj(reference_range.get("age")))
-
-    def _age_fits(self, age: Json) -> bool:
-        low, high = _years(age.get("low")), _years(age.get("high"))
-        if low is None and high is None:
-            return True
-        if self.patient_birth is None:
-            return False
-        years = (self._context.now - self.patient_birth.latest).days / 365.25
-        return (low is None or years >= low) and (high is None or years <= high)
 
     def _decode(self, entry: Entry, traits: Traits) -> Reported | Loss | None:
         resource, component, by_name = entry
@@ -319,7 +264,9 @@ class Observations:
         elif value.empty and not components and (traits.measured or component is not None):
             reason = value.absent_reason or "no value"
             return Loss(LossReason.NOT_ON_CHART, concept, shared.reference, reason)
-        uln, lln = self._range(holder, value.quantity, traits) if "referenceRange" in holder else (None, None)
+        uln, lln = None, None
+        if "referenceRange" in holder and value.quantity is not None:
+            uln, lln = self._ranges.limits(holder, value.quantity, traits)
         flags = self._flags(shared, holder, traits, value, by_name)
         observation = Observation(
             reference=shared.reference,
@@ -411,12 +358,6 @@ class Observations:
         return concept in self.index()
 
 
-_SEX_WORDS = {
-    "male": frozenset({"male", "m", "men", "man", "男", "男性"}),
-    "female": frozenset({"female", "f", "women", "woman", "女", "女性"}),
-}
-
-
 def _identifiers(resource: Json) -> frozenset[str]:
     return frozenset(
         f"{text(item.get('system'))}|{value}"
@@ -432,20 +373,6 @@ def _haemolysed(resource: Json) -> bool:
     for item in objs(resource.get("interpretation")):
         written += [text(item.get("text")), *(text(c.get("display")) for c in objs(item.get("coding")))]
     return any(_HAEMOLYSED.search(words) and not _NOT_HAEMOLYSED.search(words) for words in written)
-
-
-def _is_normal(reference_range: Json) -> bool:
-    kind = reference_range.get("type")
-    return kind is None or any(code == "normal" for _, code in codings(kind))
-
-
-def _years(raw: object) -> float | None:
-    quantity = obj(raw)
-    value = number(quantity.get("value"))
-    if value is None:
-        return None
-    unit = text(quantity.get("code")) or text(quantity.get("unit")) or "a"
-    return float(value) / _PER_YEAR.get(unit.casefold(), 1)
 
 
 def _property_mismatch(holder: Json, quantity: Quantity) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from dateutil.relativedelta import relativedelta
@@ -220,6 +220,12 @@ def _train(first: Moment, beat: Rhythm) -> Iterator[Moment]:
         for _ in range(MOST_DOSES):
             yield moment
             moment = Moment(moment.earliest + period, moment.latest + period, moment.precision)
+        return
+    if period is not None and first.exact and not beat.weekdays and not beat.months:
+        zone, stamp = first.latest.tzinfo, first.latest.astimezone(UTC)
+        for _ in range(MOST_DOSES):
+            yield instant(stamp.astimezone(zone))
+            stamp += period
         return
     if beat.weekdays:
         for day in range(MOST_DOSES * 7):

@@ -52,11 +52,9 @@ class Values:
         self, value: Decimal, comparator: str, written: tuple[str, str, str], traits: Traits
     ) -> Quantity | Unreadable:
         unit, code, system = written
-        canonical: str | None
-        if unit or code:
-            canonical = units.canonical(unit or None, code or None, system or None)
-        else:
-            canonical = (traits.preferred or "1") if traits.bare else None
+        canonical = units.canonical(unit or None, code or None, system or None) if unit or code else None
+        if canonical is None and (traits.integer if unit or code else traits.bare):
+            canonical = traits.preferred or "1"  # a score is a count, whatever is written behind it
         if canonical is None:
             return Unreadable(LossReason.UNIT, _as_written(value, comparator, written))
         converted, target = value, canonical

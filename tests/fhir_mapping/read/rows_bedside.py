@@ -86,6 +86,7 @@ ROWS = [
     # section 7
     row("S1", "ICE total", obs("ice_score", 7), read=count("ice_score"), expect=7),
     row("S1", "ICE total as a quantity", obs("ice_score", (7, "{score}")), read=count("ice_score"), expect=7),
+    row("S1", "ICE total with a word behind it", obs("ice_score", {"valueQuantity": {"value": 7, "unit": "points"}}), read=count("ice_score"), expect=7),
     row("S1", "not performed is not zero", obs("ice_score", None, dataAbsentReason={"coding": [{"code": "not-performed"}]}), read=lambda c: (only(c, "ice_score").number, only(c, "ice_score").absent_reason), expect=(None, "not-performed")),
     row("S2", "items as components", obs("ice_score", 8, parts={"ice_naming": 3, "ice_writing": True}), read=lambda c: (c.series("ice_score").items[0].component("ice_naming").number, c.series("ice_score").items[0].component("ice_writing").number), expect=(3, 1)),
     row("S2", "items as members", obs("ice_score", 8, hasMember=[{"reference": "Observation/n"}]), obs("ice_naming", 2, id="n"), read=lambda c: c.series("ice_score").items[0].component("ice_naming").number, expect=2),

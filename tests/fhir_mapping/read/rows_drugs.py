@@ -93,6 +93,7 @@ ROWS = [
     row("M1", "never: not done, not taken, plans, entered in error", given("fludarabine", status="not-done"), statement("imatinib", status="not-taken"), order("dasatinib", intent="plan"), given("cytarabine", status="entered-in-error"), read=exposed, expect=[]),
     row("M1", "an as-needed order alone is none", order("dexamethasone", prn=True), read=exposed, expect=[]),
     row("M1", "a partly given dose is an exposure", given("fludarabine", status="stopped"), read=lambda c: (exposed(c), first(c).state), expect=(["fludarabine"], DrugState.PARTIAL)),
+    row("M1", "an interrupted infusion has an unknown end", given("cytarabine", status="on-hold", effectiveDateTime=None, effectivePeriod={"start": "2025-04-15T08:00:00+08:00"}), read=exposure("cytarabine"), expect=(None, DrugSource.ADMINISTRATION, False)),
     row("M1", "drug known by its local code", given(local("besifovir")), read=exposed, expect=["besifovir"]),
     row("M2", "order in force", order("tacrolimus", timing=daily("2025-04-01")), read=lambda c: [d.state for d in c.active_drugs("class_calcineurin_inhibitors")], expect=[DrugState.ACTIVE]),
     row("M2", "on hold is not in force", order("tacrolimus", status="on-hold"), read=lambda c: c.active_drugs("tacrolimus"), expect=()),
