@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from cards.finding import (
@@ -268,10 +268,13 @@ def newest(
     concepts: str | tuple[str, ...],
     within: timedelta | None,
     usable: Callable[[Observation], bool] = _anything,
+    after: datetime | None = None,
 ) -> Look:
-    """Newest usable observation of any of the concepts, at most `within` old (None: any age)."""
+    """Newest usable observation of any of the concepts, at most `within` old (None: any age) and, if given,
+    not from before `after`."""
     names = (concepts,) if isinstance(concepts, str) else concepts
     fresh = [o for c in names if (o := case.chart.series(c).latest(case.now, within, usable)) is not None]
+    fresh = [o for o in fresh if after is None or o.when.latest >= after]
     if fresh:
         return Look(max(fresh, key=lambda o: o.when.latest))
     past = [o for c in names if (o := case.chart.series(c).latest(case.now, None, usable)) is not None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from decimal import Decimal
 
 from cards.finding import Finding, Indicator, Items, Name, msg
 from cds.engine.case import Case
@@ -26,8 +25,9 @@ from cds.rules.readiness.eligibility_therapy import (
     transplant_line,
 )
 from cds.rules.readiness.measures import performance_line
+from cds.rules.readiness.organs import clearance_cell, renal_values
 from cds.rules.readiness.phase import candidate
-from cds.rules.renal import Method, clearance
+from cds.rules.renal import clearance
 from fhir_mapping.chart import Amount, ConditionState, Observation, Quantity, Result
 
 RULE = "readiness.eligibility"
@@ -189,19 +189,15 @@ def _kidney(case: Case) -> Line:
     renal = clearance(case, p.int("chemistry_max_age_days"), p.int("body_max_age_days"))
     if renal.value is None:
         return Line("E14", Status.UNKNOWN, limits=limits, missing=renal.missing, evidence=renal.evidence)
-    method = renal.method or Method.MEASURED
-    number = renal.value.quantize(Decimal("0.1"))
-    found = msg("found.clearance", value=Amount(number, renal.unit), method=msg(f"method.{method.value}"))
     good = renal.value >= limit
     notes = () if good else (msg("note.clearance"),)
-    values = {"clearance_ml_min": renal.value, "clearance_method": method.value}
     return Line(
         "E14",
         Status.MET if good else Status.NOT_MET,
-        found,
+        clearance_cell(renal, at_limit=False),
         limits,
         notes,
-        values=values,
+        values=renal_values(renal),
         evidence=renal.evidence,
     )
 

@@ -1,0 +1,435 @@
+"""Work-up before leukapheresis, rows L1 to L16: the newest value in its window before the collection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
+
+from cards.finding import (
+    Create,
+    Evidence,
+    Finding,
+    Indicator,
+    Items,
+    Message,
+    Missing,
+    Name,
+    ServiceProposal,
+    Shown,
+    Suggestion,
+    msg,
+)
+from cds.engine.case import Case
+from cds.engine.rule import Hook, rule
+from cds.rules import evidence as facts
+from cds.rules.readiness.checklist import Line, Look, Status, checklist, newest, shown, with_number
+from cds.rules.readiness.infection import viral_load
+from cds.rules.readiness.measures import performance_line, saturation
+from cds.rules.readiness.organs import (
+    clearance_cell,
+    count_line,
+    days,
+    enzyme_line,
+    limit_line,
+    recorded,
+    renal_values,
+)
+from cds.rules.readiness.phase import candidate, collected
+from cds.rules.readiness.tarlatamab_pregnancy import Potential, potential
+from cds.rules.renal import clearance
+from cds.rules.work_up import Found, look_for
+from fhir_mapping.chart import (
+    Amount,
+    ConditionState,
+    LossReason,
+    Observation,
+    Result,
+)
+
+RULE = "readiness.leukapheresis"
+SEROLOGY = ("hbsag", "anti_hbc", "anti_hbs", "anti_hcv", "hiv_ag_ab")
+_PREGNANCY = ("hcg_serum_qual", "hcg_serum_quant", "hcg_urine")
+_CALCIUM = ("calcium_corrected", "calcium_total", "calcium_ionized")
+
+
+def _day(case: Case) -> date:
+    """D_aph; today where the day is not set or has passed."""
+    anchor = case.chart.course.leukapheresis
+    day = None if anchor is None else anchor.date
+    return case.today if day is None else max(day, case.today)
+
+
+def _far(case: Case) -> bool:
+    """More than 24 hours ahead: bedside values are repeated on the day."""
+    anchor = case.chart.course.leukapheresis
+    if anchor is None or anchor.when is None:
+        return False
+    return anchor.when.earliest > case.now + timedelta(hours=24)
+
+
+def _oxygen(case: Case) -> Line:
+    p = case.p(RULE)
+    limits = {"limit": Amount(p["spo2_above_percent"], "%")}
+    found = saturation(case, timedelta(hours=p.int("spo2_max_age_h")))
+    quantity = found.look.quantity
+    again = (msg("note.repeat-on-day"),) if _far(case) else ()
+    if quantity is None:
+        if again:
+            return Line("L2", Status.NOT_APPLICABLE, found.shown, limits, again)
+        return Line("L2", Status.UNKNOWN, found.shown, limits, missing=found.look.missing)
+    evidence = (*found.look.evidence, *found.evidence)
+    above = quantity.above(p["spo2_above_percent"])
+    values = {"spo2_percent": quantity.value}
+    if above is False or found.oxygen:
+        notes = (msg("note.room-air"),) if found.oxygen else ()
+        cell: Shown = found.shown
+        if quantity.value == p["spo2_above_percent"] and not found.oxygen:
+            cell = msg("common.checklist.at-limit", what=cell)
+        return Line("L2", Status.NOT_MET, cell, limits, (*notes, *again), values=values, evidence=evidence)
+    if above is None or found.oxygen is None:
+        missing = (Missing("oxygen_device" if above else "spo2"),)
+        notes = (msg("note.room-air"), *again)
+        return Line(
+            "L2",
+            Status.UNKNOWN,
+            found.shown,
+            limits,
+            notes,
+            values=values,
+            evidence=evidence,
+            missing=missing,
+        )
+    return Line("L2", Status.MET, found.shown, limits, again, values=values, evidence=evidence)
+
+
+def _pregnancy(case: Case, day: date) -> Line:
+    window = case.p(RULE).int("pregnancy_test_days")
+    limits = {"days": window}
+    tests = [o for c in _PREGNANCY for o in case.chart.series(c) if o.value.result is not None]
+    last = max((o for o in tests if o.when.earliest <= case.now), key=lambda o: o.when.latest, default=None)
+    coded = [c for c in case.chart.conditions.of("pregnancy") if c.state is ConditionState.ACTIVE]
+    recent = last is not None and (day - last.when.date).days <= window
+    if coded or (last is not None and recent and last.value.result is Result.POSITIVE):
+        evidence: tuple[Evidence, ...] = tuple(facts.of_fact(c, "pregnancy") for c in coded)
+        cell: Shown = Name("pregnancy") if last is None or not recent else shown(last)
+        if last is not None:
+            evidence = (*evidence, facts.of_observation(last))
+        return Line(
+            "L3",
+            Status.NOT_MET,
+            cell,
+            limits,
+            (msg("note.pregnant"),),
+            Indicator.CRITICAL,
+            evidence=evidence,
+        )
+    able = potential(case)
+    if able is Potential.NO:
+        return Line("L3", Status.NOT_APPLICABLE, msg("found.not-applicable"), limits)
+    if last is not None and recent and last.value.result is Result.NEGATIVE:
+        return Line("L3", Status.MET, shown(last), limits, evidence=(facts.of_observation(last),))
+    if able is Potential.UNKNOWN:
+        who = Missing("sex") if not case.chart.patient.sex else Missing("childbearing_potential")
+        return Line("L3", Status.UNKNOWN, limits=limits, notes=(msg("note.ask-potential"),), missing=(who,))
+    look = Look(old=last)
+    reason = LossReason.NOT_ON_CHART if last is None else LossReason.STALE
+    missing = Missing("hcg_serum_qual", reason, "" if last is None else last.reference)
+    return Line("L3", Status.UNKNOWN, look.shown, limits, missing=(missing,), tests=("hcg_serum_qual",))
+
+
+def _serology(case: Case, day: date) -> Line:
+    window = case.p(RULE).int("serology_days")
+    missing: list[Missing] = []
+    cells: list[Shown] = []
+    evidence: list[Evidence] = []
+    for concept in SEROLOGY:
+        last = case.chart.latest(concept)
+        if last is None or last.value.result is None:
+            missing.append(Missing(concept))
+            continue
+        if (day - last.when.date).days > window:
+            missing.append(Missing(concept, LossReason.STALE, last.reference))
+        elif last.value.result is Result.INDETERMINATE:
+            missing.append(Missing(concept, LossReason.NOT_ON_CHART, last.reference))
+        else:
+            evidence.append(facts.of_observation(last))
+        cells.append(msg("found.test", test=Name(concept), result=last.value.result, when=last.when))
+    status = Status.UNKNOWN if missing else Status.MET
+    return Line(
+        "L4",
+        status,
+        Items(tuple(cells)) if cells else msg("common.checklist.none"),
+        {"days": window},
+        evidence=tuple(evidence),
+        missing=tuple(missing),
+        tests=tuple(m.concept for m in missing),
+    )
+
+
+def _viral_loads(case: Case) -> Line:
+    within = days(case.p(RULE), "viral_load_max_age_days")
+    needed = {"hbsag": ("hbv_dna", "hbv_dna_log", "hbv_dna_qual"), "anti_hcv": ("hcv_rna", "hcv_rna_qual")}
+    required = False
+    cells: list[Shown] = []
+    missing: list[Missing] = []
+    evidence: list[Evidence] = []
+    for serology, loads in needed.items():
+        test = case.chart.latest(serology)
+        if test is None or test.value.result is not Result.POSITIVE:
+            continue
+        required = True
+        load = viral_load(case, loads, within)
+        if load is None:
+            missing.append(Missing(loads[0]))
+        else:
+            cells.append(msg("found.load", test=Name(loads[0]), value=shown(load)))
+            evidence.append(facts.of_observation(load))
+    if not required:
+        return Line("L5", Status.NOT_APPLICABLE, msg("found.not-required"))
+    status = Status.NOT_MET if missing else Status.MET
+    found = Items(tuple(cells)) if cells else msg("common.checklist.none")
+    tests = tuple(m.concept for m in missing)
+    return Line("L5", status, found, missing=tuple(missing), evidence=tuple(evidence), tests=tests)
+
+
+def _kidney(case: Case) -> Line:
+    p = case.p(RULE)
+    limit = p["clearance_above_ml_min"]
+    limits = {"limit": Amount(limit, "mL/min")}
+    renal = clearance(case, p.int("chemistry_max_age_days"), p.int("body_max_age_days"))
+    if renal.value is None:
+        creatinine = tuple(m.concept for m in renal.missing if m.concept == "creatinine")
+        return Line(
+            "L12",
+            Status.UNKNOWN,
+            limits=limits,
+            missing=renal.missing,
+            evidence=renal.evidence,
+            tests=creatinine,
+        )
+    good = renal.value > limit
+    return Line(
+        "L12",
+        Status.MET if good else Status.NOT_MET,
+        clearance_cell(renal, renal.value == limit),
+        limits,
+        values=renal_values(renal),
+        evidence=renal.evidence,
+    )
+
+
+def _ecg(case: Case) -> Line:
+    since = case.now - days(case.p(RULE), "cardiac_max_age_days")
+    found = look_for(case, since, "ecg")
+    if found.found is Found.DONE and found.when is not None:
+        return Line("L14", Status.MET, msg("found.done", when=found.when), evidence=found.evidence)
+    if found.found is Found.ORDERED:
+        return Line(
+            "L14", Status.UNKNOWN, msg("found.ordered"), evidence=found.evidence, missing=(Missing("ecg"),)
+        )
+    return Line("L14", Status.UNKNOWN, missing=(Missing("ecg"),), tests=("ecg",))
+
+
+def _markers(case: Case) -> Line:
+    within = days(case.p(RULE), "cardiac_max_age_days")
+    looks = {
+        "troponin_i": newest(case, ("troponin_i", "troponin_t"), within, recorded),
+        "nt_probnp": newest(case, "nt_probnp", within, recorded),
+    }
+    missing = tuple(m for look in looks.values() for m in look.missing)
+    cells = tuple(look.shown for look in looks.values() if look.observation is not None)
+    return Line(
+        "L15",
+        Status.UNKNOWN if missing else Status.MET,
+        Items(cells) if cells else msg("common.checklist.none"),
+        evidence=tuple(e for look in looks.values() for e in look.evidence),
+        missing=missing,
+        tests=tuple(concept for concept, look in looks.items() if look.observation is None),
+    )
+
+
+def _inside(case: Case, observation: Observation) -> bool | None:
+    """Within the reference range of that very result; a corrected calcium has the range of the total."""
+    value, measured = observation.value.quantity, observation
+    if observation.concept == "calcium_corrected" and observation.lln is None and observation.uln is None:
+        totals = case.chart.series("calcium_total").on(observation.when.date)
+        measured = totals[-1] if totals else observation
+    if value is None or (measured.lln is None and measured.uln is None):
+        return None
+    low = None if measured.lln is None else value.at_least(measured.lln.value)
+    high = None if measured.uln is None else value.at_most(measured.uln.value)
+    if low is False or high is False:
+        return False
+    return True if low and high else None
+
+
+def _minerals(case: Case) -> Line:
+    within = days(case.p(RULE), "chemistry_max_age_days")
+    cells: list[Shown] = []
+    missing: list[Missing] = []
+    evidence: list[Evidence] = []
+    tests: list[str] = []
+    outside = False
+    for names in (_CALCIUM, ("magnesium",)):
+        look = newest(case, names, within, with_number)
+        if look.observation is None:
+            concept = "calcium_total" if names is _CALCIUM else "magnesium"
+            missing += [replace(m, concept=concept) for m in look.missing]
+            tests.append(concept)
+            continue
+        evidence += look.evidence
+        cells.append(msg("found.load", test=Name(look.observation.concept), value=shown(look.observation)))
+        inside = _inside(case, look.observation)
+        if inside is None:
+            reason = LossReason.NO_REFERENCE_RANGE
+            missing.append(Missing(look.observation.concept, reason, look.observation.reference))
+        outside = outside or inside is False
+    status = Status.NOT_MET if outside else (Status.UNKNOWN if missing else Status.MET)
+    return Line(
+        "L16",
+        status,
+        Items(tuple(cells)) if cells else msg("common.checklist.none"),
+        notes=(msg("note.minerals"),) if outside else (),
+        evidence=tuple(evidence),
+        missing=tuple(missing),
+        tests=tuple(tests),
+    )
+
+
+def _platelets(case: Case, look: Look) -> Line:
+    p = case.p(RULE)
+    line = count_line(
+        "L8",
+        look,
+        p["platelets_above_per_ul"],
+        "platelets_per_ul",
+        notes=(msg("note.platelets"),),
+        tests=("cbc_panel",),
+    )
+    count = line.values.get("platelets_per_ul")
+    if not isinstance(count, Decimal):
+        return line
+    left = (count * (100 - p["platelet_loss_percent"]) / 100).quantize(Decimal(1))
+    after = msg("note.platelets-after", count=Amount(left, "/uL"), percent=p["platelet_loss_percent"])
+    return replace(line, notes=(*line.notes, after), values={**line.values, "platelets_after_per_ul": left})
+
+
+def lines(case: Case) -> tuple[Line, ...]:
+    """L1 to L16."""
+    p, day = case.p(RULE), _day(case)
+    blood, chemistry = days(p, "cbc_max_age_days"), days(p, "chemistry_max_age_days")
+    cbc = ("cbc_panel",)
+    hemoglobin, hematocrit = p["hemoglobin_above_g_dl"], p["hematocrit_above_percent"]
+    bilirubin, lvef = p["bilirubin_below_mg_dl"], p["lvef_above_percent"]
+    red = (msg("note.red-cells"),)
+    return (
+        performance_line(case, "L1", p),
+        _oxygen(case),
+        _pregnancy(case, day),
+        _serology(case, day),
+        _viral_loads(case),
+        limit_line(
+            "L6",
+            newest(case, "hemoglobin", blood, with_number),
+            lambda q: q.above(hemoglobin),
+            Amount(hemoglobin, "g/dL"),
+            "hemoglobin_g_dl",
+            notes=red,
+            tests=cbc,
+        ),
+        limit_line(
+            "L7",
+            newest(case, "hematocrit", blood, with_number),
+            lambda q: q.above(hematocrit),
+            Amount(hematocrit, "%"),
+            "hematocrit_percent",
+            notes=red,
+            tests=cbc,
+        ),
+        _platelets(case, newest(case, "platelets", blood, with_number)),
+        count_line(
+            "L9",
+            newest(case, "alc", blood, with_number),
+            p["alc_above_per_ul"],
+            "alc_per_ul",
+            otherwise=Status.CAUTION,
+            weight=Indicator.INFO,
+            notes=(msg("note.alc"),),
+            tests=cbc,
+        ),
+        limit_line(
+            "L10",
+            newest(case, "bilirubin_total", chemistry, with_number),
+            lambda q: q.below(bilirubin),
+            Amount(bilirubin, "mg/dL"),
+            "bilirubin_mg_dl",
+            tests=("bilirubin_total",),
+        ),
+        enzyme_line(case, "L11", chemistry, lambda q, limit: q.below(limit), p["transaminase_below_uln"]),
+        _kidney(case),
+        limit_line(
+            "L13",
+            newest(case, "lvef", days(p, "cardiac_max_age_days"), with_number),
+            lambda q: q.above(lvef),
+            Amount(lvef, "%"),
+            "lvef_percent",
+            tests=("echocardiography",),
+        ),
+        _ecg(case),
+        _markers(case),
+        _minerals(case),
+    )
+
+
+def _transfusions(case: Case, found: tuple[Line, ...], day: date) -> tuple[Suggestion, ...]:
+    """Products to consider, irradiated from a week before the collection."""
+    failed = {line.row for line in found if line.status is Status.NOT_MET}
+    near = case.today >= day - timedelta(days=case.p(RULE).int("irradiation_days"))
+    details = ("irradiated",) if near else ()
+    offers = []
+    if "L8" in failed:
+        offers.append("platelet_product")
+    if failed & {"L6", "L7"}:
+        offers.append("red_cells")
+    return tuple(
+        Suggestion(
+            product,
+            msg("suggest.transfusion", product=Name(product)),
+            (Create(ServiceProposal(product, details=details, note=msg("suggest.transfusion-note"))),),
+        )
+        for product in offers
+    )
+
+
+def _resource(case: Case) -> str | None:
+    if case.ordering:
+        return next((s.reference for s in case.judged_services("leukapheresis")), None)
+    if case.hook is Hook.APPOINTMENT_BOOK:
+        return next((b.reference for b in case.judged_appointments("leukapheresis")), None)
+    anchor = case.chart.course.leukapheresis
+    if anchor is None or anchor.date is None:
+        return None
+    ahead = (anchor.date - case.today).days
+    return "" if 0 <= ahead <= case.p(RULE).int("ahead_days") else None
+
+
+@rule(RULE)
+def leukapheresis(case: Case) -> Iterator[Finding]:
+    """One card for the collection that is ordered, booked or near."""
+    resource = _resource(case)
+    if resource is None or not candidate(case):
+        return
+    if collected(case) and case.chart.course.leukapheresis is None:
+        return
+    found, day = lines(case), _day(case)
+    extra: list[Message] = [msg("note.manufacturer")]
+    if any(line.row in _ADJUSTABLE and line.status is Status.NOT_MET for line in found):
+        extra.append(msg("note.adjust"))
+    yield checklist(
+        case, RULE, found, resource=resource, extra=extra, suggestions=_transfusions(case, found, day)
+    )
+
+
+_ADJUSTABLE = frozenset({"L10", "L11", "L12", "L13", "L14", "L15", "L16"})
