@@ -88,6 +88,12 @@ class Outcome(StrEnum):
     RECOVERED = "recovered"
     NOT_RECOVERED = "not-recovered"
     ASK = "ask"
+    FERRITIN_ALERT = "ferritin-alert"
+    PROBABLE = "probable"
+    CONSISTENT = "consistent"
+    CRS_MAS = "crs-mas"
+    IEC_HS = "iec-hs"
+    UNDETERMINED = "undetermined"
 
 
 def graded(grade: int) -> Outcome:

@@ -1,0 +1,449 @@
+"""IEC-HS now: is it suggested (Hines MR, TCT 2023;29:438; handbook table 9), and which grade (table 10).
+
+    R   C1   C2-C5      status
+    no  any  any        not suggested
+    yes no   0          ferritin alert
+    yes y/n  0/1        possible
+    yes y/n  1/2        probable
+    yes yes  >= 2       consistent
+    yes no   >= 3       consistent, atypical timing
+
+Fever, cytokines and any fixed ferritin figure are no criteria.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from cards.finding import Evidence
+from cds.engine.case import Case, once_per_case
+from cds.rules.after_cart import (
+    Recorded,
+    closings,
+    coded_episodes,
+    current_encounters,
+    evidence_of_drug,
+    inpatient,
+    recorded_grades,
+    therapy_start,
+)
+from cds.rules.evidence import of_fact, of_observation
+from cds.rules.grading.crs_course import IMPROVED, CrsCourse, crs_course
+from cds.rules.grading.fever import fevers_between, hours
+from cds.rules.grading.hemodynamics import blood_pressure_at
+from cds.rules.grading.hlh_signs import (
+    RULE,
+    Criterion,
+    Ferritin,
+    Hit,
+    best_span,
+    criteria,
+    ferritin,
+    new_conditions,
+    other_features,
+)
+from cds.rules.grading.icans_episode import icans_now
+from cds.rules.grading.oxygen_support import oxygen_at
+from cds.rules.steroids import GLUCOCORTICOIDS
+from fhir_mapping.chart import Condition, ConditionState, DrugRecord, EventState, Moment
+
+OWN_REASONS = frozenset({"iec_hs", "hlh"})
+DRUGS = ("anakinra", "ruxolitinib", "emapalumab", "etoposide")
+BLEEDING = ("bleeding", "intracranial_hemorrhage", "epistaxis")
+_TRANSFUSIONS = (
+    "transfusion_rbc",
+    "transfusion_platelets",
+    "transfusion_plasma",
+    "transfusion_blood",
+    "cryoprecipitate",
+)
+_FIBRINOGEN = ("cryoprecipitate", "fibrinogen_concentrate")
+_DIALYSIS = ("dialysis", "hemodialysis", "peritoneal_dialysis")
+_AIRWAY = ("intubation", "mechanical_ventilation", "ecmo")
+_VENTILATED = frozenset({"dev_ventilator", "dev_endotracheal_tube", *_AIRWAY})
+_BEGUN = (EventState.DONE, EventState.RUNNING, EventState.STOPPED)
+
+
+class Status(StrEnum):
+    """The values are outcome words."""
+
+    NOT_SUGGESTED = "not-present"
+    ALERT = "ferritin-alert"
+    POSSIBLE = "possible"
+    PROBABLE = "probable"
+    CONSISTENT = "consistent"
+    UNKNOWN = "cannot-grade"
+
+    @property
+    def rank(self) -> int:
+        return ("cannot-grade", "not-present", "ferritin-alert", "possible", "probable", "consistent").index(
+            self.value
+        )
+
+
+class Why(StrEnum):
+    """What decided the grade; the values are catalogue keys `why.*`."""
+
+    DEATH = "death"
+    VASOPRESSOR = "vasopressor"
+    VENTILATION = "ventilation"
+    DIALYSIS = "dialysis"
+    LIFE_THREATENING_BLEED = "life-threatening-bleed"
+    BLEED_TRANSFUSED = "bleed-transfused"
+    ADMISSION = "admission"
+    TREATED = "treated"
+    SYMPTOMS = "symptoms"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class IecHsState:
+    """IEC-HS now. `hits`: the deciding fact of C2 to C5 (None: not met). `grade` only when consistent or
+    coded; `by_clinician`: the grade is the recorded one because the criteria are not met."""
+
+    status: Status
+    atypical: bool
+    ferritin: Ferritin
+    criteria: tuple[Criterion, ...]
+    hits: tuple[Hit | None, ...]
+    onset: datetime
+    course: CrsCourse
+    other: tuple[tuple[str, Hit], ...]
+    coded: Condition | None
+    recorded: Recorded | None
+    grade: int | None
+    why: Why | None
+    grade_evidence: tuple[Evidence, ...]
+    by_clinician: bool
+
+    @property
+    def count(self) -> int:
+        """Criteria C2 to C5 met within one 72 h span."""
+        return sum(hit is not None for hit in self.hits)
+
+    @property
+    def assessable(self) -> int:
+        return sum(c.assessed for c in self.criteria)
+
+    @property
+    def timing(self) -> bool:
+        """C1: CRS was resolving or resolved, or worse after a first response. Undocumented counts as no."""
+        return self.course.course in IMPROVED
+
+    @property
+    def open_episode(self) -> bool:
+        """A clinician coded or graded IEC-HS and has not closed it."""
+        return self.coded is not None or bool(self.recorded is not None and self.recorded.grade)
+
+    @property
+    def established(self) -> bool:
+        """Consistent by criteria, or coded."""
+        return self.status is Status.CONSISTENT or self.open_episode
+
+
+# --- what a clinician said
+
+
+@once_per_case
+def coded_iec_hs(case: Case) -> Condition | None:
+    """The newest open IEC-HS or HLH since the infusion."""
+    start = therapy_start(case)
+    if start is None:
+        return None
+    found = [
+        c
+        for concept in ("hlh", "iec_hs")
+        for c in coded_episodes(case, concept, start)
+        if c.state is ConditionState.ACTIVE and (c.end is None or c.end.earliest > case.now)
+    ]
+    shut = closings(case, "iec_hs_grade", "iec_hs", start)
+    found = [c for c in found if c.onset is not None and not any(s >= c.onset.earliest for s in shut)]
+    return found[-1] if found else None
+
+
+@once_per_case
+def recorded_iec_hs(case: Case) -> Recorded | None:
+    """The newest grade a clinician recorded, at most a few days old."""
+    start = therapy_start(case)
+    if start is None:
+        return None
+    since = case.now - timedelta(days=case.p(RULE).int("lookback_days"))
+    found = [
+        r
+        for r in recorded_grades(case, "iec_hs_grade", start)
+        if r.when.latest >= since and r.when.earliest <= case.now
+    ]
+    return found[-1] if found else None
+
+
+# --- treatment
+
+
+def is_own(record: DrugRecord) -> bool:
+    """Given for hyperinflammation, or for no stated reason."""
+    return not record.reasons or not record.reasons.isdisjoint(OWN_REASONS)
+
+
+def iec_hs_drugs(case: Case, onset: datetime) -> tuple[DrugRecord, ...]:
+    """Drugs of IEC-HS since shortly before its onset, oldest first; steroids only for a stated reason."""
+    start = therapy_start(case)
+    assert start is not None
+    since = max(start, onset - timedelta(days=case.p(RULE).int("drug_lookback_days")))
+    found = []
+    for record in case.chart.drugs.of(*DRUGS, *GLUCOCORTICOIDS):
+        first = record.timing.first
+        if first is None or first.latest < since or first.earliest > case.now:
+            continue
+        if not (record.given or record.in_force) or record.timing.as_needed:
+            continue
+        named = not record.reasons.isdisjoint(OWN_REASONS)
+        if named or (record.is_any(frozenset(DRUGS)) and is_own(record)):
+            found.append(record)
+    return tuple(found)
+
+
+# --- grade
+
+
+def _procedures(case: Case, since: datetime, *concepts: str) -> tuple[Evidence, ...]:
+    return tuple(
+        of_fact(p, next(c for c in concepts if c in p.concepts))
+        for p in case.chart.procedures.of(*concepts)
+        if p.state in _BEGUN
+        and p.start is not None
+        and p.start.earliest <= case.now
+        and (p.state is EventState.RUNNING or (p.end or p.start).latest >= since)
+    )
+
+
+def dialysis_given(case: Case) -> tuple[Evidence, ...]:
+    """Dialysis since the infusion that runs or was done in the last days."""
+    start = therapy_start(case)
+    if start is None:
+        return ()
+    since = case.now - timedelta(days=case.p(RULE).int("lookback_days"))
+    return _procedures(case, max(start, since), *_DIALYSIS)
+
+
+@dataclass(frozen=True, slots=True)
+class Bleeding:
+    """Bleeding now. `present` None: nothing on the chart says."""
+
+    present: bool | None
+    life_threatening: bool = False
+    evidence: tuple[Evidence, ...] = ()
+
+
+@once_per_case
+def bleeding_now(case: Case) -> Bleeding:
+    """Active bleeding: coded, or the newest bleeding assessment of the last days (T15)."""
+    p = case.p(RULE)
+    found, severe = [], False
+    for condition in case.chart.conditions.of(*BLEEDING):
+        if condition.state is not ConditionState.ACTIVE:
+            continue
+        concept = next(c for c in reversed(BLEEDING) if c in condition.concepts)
+        concept = "intracranial_hemorrhage" if "intracranial_hemorrhage" in condition.concepts else concept
+        found.append(of_fact(condition, concept))
+        grave = condition.grade is not None and condition.grade.value >= 4
+        severe = severe or grave or concept == "intracranial_hemorrhage"
+    stated = case.chart.series("bleeding").latest(
+        case.now, hours(p["span_hours"]), lambda o: bool(o.value.codes) or o.value.yes is not None
+    )
+    if stated is not None:
+        words = set(stated.value.codes)
+        if words & {"minor", "major", "life_threatening"} or stated.value.yes:
+            found.append(of_observation(stated))
+            severe = severe or "life_threatening" in words
+        elif not found:
+            return Bleeding(False, evidence=(of_observation(stated),))
+    return Bleeding(True if found else None, severe, tuple(found))
+
+
+def _life_threatening(
+    case: Case, start: datetime, since: datetime
+) -> Iterator[tuple[Why, tuple[Evidence, ...]]]:
+    pressure = blood_pressure_at(case, case.now, start)
+    if pressure.pressors or pressure.vasopressin:
+        drugs = (*pressure.pressors, *pressure.vasopressin)
+        yield Why.VASOPRESSOR, tuple(evidence_of_drug(d) for d in drugs)
+    oxygen = oxygen_at(case, case.now, start)
+    if oxygen.device in _VENTILATED and oxygen.low > 0:
+        yield Why.VENTILATION, tuple(Evidence(r, oxygen.device) for r in oxygen.references)
+    elif (airway := _procedures(case, since, *_AIRWAY)) and not oxygen.excluded:
+        yield Why.VENTILATION, airway
+    if dialysis := _procedures(case, since, *_DIALYSIS):
+        yield Why.DIALYSIS, dialysis
+    bleeding = bleeding_now(case)
+    if bleeding.life_threatening:
+        yield Why.LIFE_THREATENING_BLEED, bleeding.evidence
+
+
+def _admitted_for(case: Case, start: datetime) -> tuple[Evidence, ...]:
+    """New kidney injury, hypotension or respiratory distress in an inpatient."""
+    events: list[Evidence] = [h.evidence for h in new_conditions(case, "aki")]
+    pressure = blood_pressure_at(case, case.now, start)
+    if pressure.low >= 2:
+        refs = pressure.pressure.references if pressure.pressure is not None else (pressure.coded,)
+        events += [Evidence(r, "bp_systolic") for r in refs if r]
+    oxygen = oxygen_at(case, case.now, start)
+    if oxygen.low >= 2:
+        events += [Evidence(r, oxygen.device or "hypoxemia") for r in oxygen.references]
+    events += [h.evidence for h in new_conditions(case, "hypoxemia")]
+    for encounter in current_encounters(case):
+        for reason in sorted(encounter.reasons & {"aki", "hypotension", "hypoxemia", "iec_hs"}):
+            if encounter.inpatient:
+                events.append(Evidence(encounter.reference, reason, effective=encounter.start))
+    return tuple(events) if inpatient(case) else ()
+
+
+def _symptoms(case: Case, start: datetime) -> tuple[Evidence, ...]:
+    """Fever, bleeding, hypoxia, hypotension or failing organs."""
+    p = case.p(RULE)
+    since = max(start, case.now - hours(p["span_hours"]))
+    found = [
+        Evidence(f.reference, "body_temperature", effective=f.when)
+        for f in fevers_between(case, since, case.now)[-1:]
+    ]
+    bleeding = bleeding_now(case)
+    if bleeding.present:
+        found += bleeding.evidence
+    oxygen, pressure = oxygen_at(case, case.now, start), blood_pressure_at(case, case.now, start)
+    if oxygen.low > 0:
+        found += [Evidence(r, oxygen.device or "spo2") for r in oxygen.references]
+    if pressure.low > 0:
+        refs = pressure.pressure.references if pressure.pressure is not None else (pressure.coded,)
+        found += [Evidence(r, "bp_systolic") for r in refs if r]
+    organs = new_conditions(case, "aki", "hypoxemia", "pulmonary_edema", "lung_infiltrate", "hypotension")
+    found += [hit.evidence for hit in organs]
+    icans = icans_now(case)
+    if icans is not None and icans.low:
+        found += [e for d in icans.domains if d.low for e in d.evidence]
+    return tuple(found)
+
+
+def _grade(case: Case, onset: datetime, coded: bool) -> tuple[int, Why, tuple[Evidence, ...]]:
+    start = therapy_start(case)
+    assert start is not None
+    p = case.p(RULE)
+    since = max(start, case.now - hours(p["span_hours"]))
+    if coded and (case.chart.patient.deceased or case.chart.patient.died is not None):
+        return 5, Why.DEATH, ()
+    for why, evidence in _life_threatening(case, start, since):
+        return 4, why, evidence
+    bleeding, transfused = bleeding_now(case), _procedures(case, since, *_TRANSFUSIONS)
+    if bleeding.present and transfused:
+        return 3, Why.BLEED_TRANSFUSED, (*bleeding.evidence, *transfused)
+    if admitted := _admitted_for(case, start):
+        return 3, Why.ADMISSION, admitted
+    drugs = tuple(evidence_of_drug(d) for d in iec_hs_drugs(case, onset))
+    products = _procedures(case, since, "cryoprecipitate")
+    products += tuple(
+        evidence_of_drug(d)
+        for d in case.chart.drugs.of(*_FIBRINOGEN)
+        if d.given and d.timing.first is not None and d.timing.first.latest >= since
+    )
+    if drugs or products:
+        return 2, Why.TREATED, (*drugs, *products)
+    if symptoms := _symptoms(case, start):
+        return 2, Why.SYMPTOMS, symptoms
+    return 1, Why.NONE, ()
+
+
+# --- status
+
+
+def _status(required: bool | None, timing: bool, count: int) -> tuple[Status, bool]:
+    if required is None:
+        return Status.UNKNOWN, False
+    if not required:
+        return Status.NOT_SUGGESTED, False
+    if timing:
+        return (Status.POSSIBLE, Status.PROBABLE, Status.CONSISTENT)[min(count, 2)], False
+    word = (Status.ALERT, Status.POSSIBLE, Status.PROBABLE, Status.CONSISTENT)[min(count, 3)]
+    return word, word is Status.CONSISTENT
+
+
+def _other(case: Case, start: datetime) -> tuple[tuple[str, Hit], ...]:
+    since = max(start, case.now - hours(case.p(RULE)["span_hours"]))
+    found = list(other_features(case))
+    for fever in fevers_between(case, since, case.now)[-1:]:
+        fact = Evidence(fever.reference, "fever", effective=fever.when)
+        found.append(("fever", Hit(fever.when.latest, fact)))
+    icans = icans_now(case)
+    if icans is not None and icans.low:
+        facts = [e for d in icans.domains if d.low for e in d.evidence]
+        found += [("icans", Hit(case.now, e)) for e in facts[:1]]
+    oxygen = oxygen_at(case, case.now, start)
+    named = any(key == "hypoxemia" for key, _ in found)
+    if oxygen.low > 0 and oxygen.references and not named:
+        found.append(("hypoxemia", Hit(case.now, Evidence(oxygen.references[0], "hypoxemia"))))
+    if not any(key == "aki" for key, _ in found):
+        found += [("dialysis", Hit(case.now, e)) for e in _procedures(case, since, *_DIALYSIS)][:1]
+    return tuple(found)
+
+
+@once_per_case
+def iec_hs_now(case: Case) -> IecHsState | None:
+    """The state from day 0 to day 90; None outside, and where neither ferritin nor a clinician speaks."""
+    start = therapy_start(case)
+    day = case.chart.course.day(case.today)
+    p = case.p(RULE)
+    if start is None or day is None or not p.int("first_day") <= day <= p.int("last_day"):
+        return None
+    coded, recorded = coded_iec_hs(case), recorded_iec_hs(case)
+    open_episode = coded is not None or bool(recorded is not None and recorded.grade)
+    found = ferritin(case)
+    known = found.current is not None or found.required is not None
+    if not known and not open_episode:
+        return None
+    hits = best_span(case)
+    onset = min((h.at for h in hits if h is not None), default=_ferritin_time(found, case))
+    if coded is not None and coded.onset is not None:
+        onset = min(coded.onset.latest, case.now)
+    course = crs_course(case, onset)
+    status, atypical = _status(
+        found.required, course.course in IMPROVED, sum(hit is not None for hit in hits)
+    )
+    grade: int | None = None
+    why: Why | None = None
+    evidence: tuple[Evidence, ...] = ()
+    by_clinician = False
+    if status is Status.CONSISTENT or open_episode:
+        grade, why, evidence = _grade(case, onset, open_episode)
+        stated = recorded.grade if recorded is not None else None
+        if stated is None and coded is not None and coded.grade is not None:
+            stated = coded.grade.value
+        if stated and status is not Status.CONSISTENT and grade < 5:
+            by_clinician = True
+            grade = stated
+    return IecHsState(
+        status,
+        atypical,
+        found,
+        criteria(case),
+        hits,
+        onset,
+        course,
+        _other(case, start),
+        coded,
+        recorded,
+        grade,
+        why,
+        evidence,
+        by_clinician,
+    )
+
+
+def _ferritin_time(found: Ferritin, case: Case) -> datetime:
+    return case.now if found.current is None else min(found.current.when.latest, case.now)
+
+
+def onset_moment(case: Case, state: IecHsState) -> Moment:
+    """Onset as a moment for texts."""
+    if state.coded is not None and state.coded.onset is not None:
+        return state.coded.onset
+    return Moment(state.onset, state.onset)
