@@ -10,18 +10,22 @@ indexStructureDefinitionBundle(readJson('fhir/r4/profiles-resources.json'));
 indexSearchParameterBundle(readJson('fhir/r4/search-parameters.json'));
 
 const router = new FhirRouter();
-const repository = new MemoryRepository();
+// One repository a tenant, http://host/<tenant>/...: the in-memory matcher reads every resource it holds.
+const repositories = new Map();
 const token = process.env.FHIR_TOKEN;
 const app = express();
 app.disable('x-powered-by');
 app.use(express.json({ type: ['application/json', 'application/fhir+json'], limit: '50mb' }));
 
-app.all('*', async (request, response) => {
+app.all('/:tenant*', async (request, response) => {
   if (token && request.get('authorization') !== `Bearer ${token}`) {
     response.status(401).json({ resourceType: 'OperationOutcome', issue: [{ severity: 'error', code: 'login' }] });
     return;
   }
-  const url = new URL(request.originalUrl, 'http://localhost');
+  const { tenant } = request.params;
+  if (!repositories.has(tenant)) repositories.set(tenant, new MemoryRepository());
+  const repository = repositories.get(tenant);
+  const url = new URL(request.originalUrl.slice(tenant.length + 1) || '/', 'http://localhost');
   // The in-memory matcher compares references as strings; FHIR lets a client send the bare id.
   const patient = url.searchParams.get('patient');
   if (patient && !patient.includes('/')) url.searchParams.set('patient', `Patient/${patient}`);
