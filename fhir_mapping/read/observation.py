@@ -14,6 +14,7 @@ from fhir_mapping.chart import (
     Observation,
     Patient,
     Quantity,
+    Result,
     Series,
     Specimen,
     Value,
@@ -236,6 +237,18 @@ class Observations:
                     found.setdefault(concept, []).append(value)
         return {concept: tuple(values) for concept, values in found.items()}
 
+    def _growth(self, culture: Json, traits: Traits) -> Value:
+        """Result of a culture that its members report (V6): any organism is a positive result."""
+        values = [
+            value
+            for link in objs(culture.get("hasMember"))
+            if (member := self._context.pool.resolve(link, culture)) is not None
+            and member.get("status") in _USED
+            and isinstance(value := self._context.values.read(member, traits), Value)
+            and value.result is not None
+        ]
+        return next((v for v in values if v.result is Result.POSITIVE), values[0] if values else Value())
+
     def _decode(self, entry: Entry, traits: Traits) -> Reported | Loss | None:
         resource, component, by_name = entry
         context = self._context
@@ -257,6 +270,8 @@ class Observations:
             components = self._components(resource)
             if isinstance(value, Value) and value.empty and concept in components:
                 value = components[concept][0]
+            if isinstance(value, Value) and value.empty and traits.collected_counts:
+                value = self._growth(resource, traits)
         if shared.status == _PENDING:
             value = Value()
         elif isinstance(value, Unreadable):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -17,6 +18,8 @@ _COMPARATORS = frozenset({"<", "<=", ">=", ">"})
 _HCG_NEGATIVE_BELOW, _HCG_POSITIVE_ABOVE = Decimal(5), Decimal(25)  # m[IU]/mL, chart-facts V8
 _ANTI_HBS_POSITIVE_FROM = Decimal(10)  # m[IU]/mL, chart-facts V1
 _GRADES = {f"grade_{n}": n for n in range(6)}
+_NO_GROWTH = re.compile(r"^\s*(?:(?:no|not|negative|sterile|absent)\b|無|未|陰性)", re.IGNORECASE)
+_UNDECIDED_GROWTH = re.compile(r"flora|pending|in progress|preliminary|incubat|培養中|正常菌", re.IGNORECASE)
 _NONE_DETECTED = frozenset({"undetectable", "target not detected", "nd", "none detected"})
 
 
@@ -102,15 +105,19 @@ class Values:
             return _hcg(quantity), False
         return None, False
 
-    def _words(self, raw: object) -> Result | None:
-        """Result of a CodeableConcept by code, else by its text."""
+    def _words(self, raw: object) -> Result | Unreadable | None:
+        """Result of a CodeableConcept by code, else by its text; codes that differ say nothing."""
         vocabulary = self._codes.terminology
-        for system, code in codings(raw):
-            if (found := vocabulary.result(system, code)) is not None:
-                return Result(found.value)
+        said = {
+            found for system, code in codings(raw) if (found := vocabulary.result(system, code)) is not None
+        }
+        if len(said) > 1:
+            return Unreadable(LossReason.CONTRADICTORY, "contradictory result")
+        for found in said:
+            return Result(found.value)
         for name in _names(raw):
-            if (found := vocabulary.result(None, None, name)) is not None:
-                return Result(found.value)
+            if (by_name := vocabulary.result(None, None, name)) is not None:
+                return Result(by_name.value)
         return None
 
     def interpretation(self, raw: object, traits: Traits) -> Result | None:
@@ -200,12 +207,15 @@ class Values:
         shown = next(iter(_names(raw)), "")
         if not answers:
             answers |= self._codes.read({"text": shown}).concepts
-        result = self._words(raw)
+        said = self._words(raw)
+        if isinstance(said, Unreadable):
+            return said
+        result = said
         below = "detected_below_limit" in answers
         if below:
             result = Result.POSITIVE
-        if result is None and traits.rule is ResultRule.CULTURE and (shown or codings(raw)):
-            result = Result.POSITIVE  # an organism
+        if result is None and traits.rule is ResultRule.CULTURE:
+            result = _growth(shown, bool(codings(raw)))
         yes = self._yes(raw)
         grade = next((_GRADES[a] for a in sorted(answers) if a in _GRADES), None)
         value = Value(
@@ -253,6 +263,16 @@ class Values:
             return Unreadable(LossReason.MALFORMED, written)
         answers = self._codes.read({"text": written}).concepts
         return Value(codes=tuple(sorted(answers)), text=written)
+
+
+def _growth(shown: str, coded: bool) -> Result | None:
+    """Result of a culture whose value is neither positive nor negative: an organism, unless the words say
+    that nothing grew or nothing is known yet."""
+    if _NO_GROWTH.search(shown):
+        return Result.NEGATIVE
+    if _UNDECIDED_GROWTH.search(shown) or not (shown or coded):
+        return None
+    return Result.POSITIVE
 
 
 def _names(raw: object) -> list[str]:

@@ -276,6 +276,15 @@ def test_qualitative_result(answer: dict[str, Any], result: Result) -> None:
     assert only(chart(obs("hbsag", answer)), "hbsag").result is result
 
 
+def test_codes_of_one_answer_that_contradict_each_other() -> None:
+    answer = {
+        "valueCodeableConcept": cc("http://snomed.info/sct|10828004", "http://snomed.info/sct|260385009")
+    }
+    seen = chart(obs("hbsag", answer))
+    assert not seen.series("hbsag").items
+    assert reasons_of(seen, "hbsag") == [("contradictory", "contradictory result")]
+
+
 @pytest.mark.parametrize(
     ("answer", "yes"),
     [
