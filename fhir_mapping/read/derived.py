@@ -53,24 +53,12 @@ def _same_sample(one: Observation, other: Observation) -> bool:
 class DerivedSeries:
     """`series(concept)`: the concept's own Observations and what may stand in for them, flagged."""
 
-    __slots__ = ("_context", "_observations", "_seen", "_special")
+    __slots__ = ("_context", "_observations", "_seen")
 
     def __init__(self, context: Context, observations: Observations) -> None:
         self._context = context
         self._observations = observations
         self._seen: dict[str, Series] = {}
-        self._special: dict[str, Callable[[], list[Observation]]] = {
-            "body_temperature": self._surface_temperatures,
-            "calcium_corrected": self._corrected_calcium,
-            "cd19_of_leukocytes": lambda: self._with_denominator("leukocytes"),
-            "cd19_of_lymphocytes": lambda: self._with_denominator("lymphocytes"),
-            "triglycerides_fasting": self._fasting,
-            "tp53_mutation": lambda: self._variants("tp53_mutation", "TP53"),
-            "kmt2a_rearrangement": lambda: self._variants("kmt2a_rearrangement", "KMT2A"),
-            "ph_positive": lambda: self._variants("ph_positive", "BCR::ABL1"),
-            "ice_score": lambda: self._loose_items("ice_score"),
-            "capd_score": lambda: self._loose_items("capd_score"),
-        }
 
     def __call__(self, concept: str) -> Series:
         known = self._seen.get(concept)
@@ -87,8 +75,8 @@ class DerivedSeries:
         extra: list[Observation] = []
         if concept in _FROM_PERCENT:
             extra = self._from_percent(concept, own)
-        elif concept in self._special:
-            extra = self._special[concept]()
+        elif concept in _SPECIAL:
+            extra = _SPECIAL[concept](self)
         if not extra:
             return own
         return Series(concept, tuple(sorted([*own.items, *extra], key=_by_time)), own.losses, own.pending)
@@ -273,3 +261,18 @@ def _share(percent: Quantity | None, total: Quantity | None, unit: str) -> Quant
     value = total.value * percent.value / 100
     converted = value if total.unit == unit else units.convert(None, value, total.unit, unit)
     return None if converted is None else Quantity(converted, unit, percent.comparator or total.comparator)
+
+
+# Outside the class: bound methods kept by an instance would hold the whole request in a reference cycle.
+_SPECIAL: dict[str, Callable[[DerivedSeries], list[Observation]]] = {
+    "body_temperature": DerivedSeries._surface_temperatures,
+    "calcium_corrected": DerivedSeries._corrected_calcium,
+    "cd19_of_leukocytes": lambda series: series._with_denominator("leukocytes"),
+    "cd19_of_lymphocytes": lambda series: series._with_denominator("lymphocytes"),
+    "triglycerides_fasting": DerivedSeries._fasting,
+    "tp53_mutation": lambda series: series._variants("tp53_mutation", "TP53"),
+    "kmt2a_rearrangement": lambda series: series._variants("kmt2a_rearrangement", "KMT2A"),
+    "ph_positive": lambda series: series._variants("ph_positive", "BCR::ABL1"),
+    "ice_score": lambda series: series._loose_items("ice_score"),
+    "capd_score": lambda series: series._loose_items("capd_score"),
+}

@@ -46,7 +46,7 @@ def read_immunization(resource: Json, context: Context, *, in_hook: bool = False
         context.losses.add(LossReason.CONTRADICTORY, name_of(resource), text="contradictory codes")
         if not in_hook:
             return None
-    when = context.stamps.read(resource.get("occurrenceDateTime"))
+    when = context.stamps.read(resource.get("occurrenceDateTime") or resource.get("date"))  # STU3: date
     if not in_hook and context.in_future(when):
         context.losses.add(LossReason.MALFORMED, name_of(resource), text="in the future")
         return None

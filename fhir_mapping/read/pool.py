@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC
 from enum import Enum
 from typing import Any, TypeAlias
 
 from fhir_mapping.chart import LossReason
 from fhir_mapping.read.losses import Losses
 from fhir_mapping.read.shape import Json, obj, objs, text
+from fhir_mapping.read.times import Stamps
 
 Resources: TypeAlias = Iterable[Mapping[str, Any]]
 
@@ -23,6 +25,9 @@ _VERSION_RANK = {  # among copies of one id that carry no version stamp, the lat
     "corrected": 4,
     "entered-in-error": 9,
 }
+
+
+_LONGEST_VERSION = 19
 
 
 def parse_reference(written: str) -> tuple[str, str] | None:
@@ -61,18 +66,20 @@ def _canonical(resource: Json) -> str:
         return str(id(resource))
 
 
-def _age_rank(resource: Json) -> tuple[str, int, int, str]:
+def _age_rank(resource: Json) -> tuple[float, int, int, int, str]:
     meta = obj(resource.get("meta"))
+    updated = Stamps(UTC).read(meta.get("lastUpdated"))
     version = text(meta.get("versionId"))
-    status = resource.get("status")
     verification = objs(obj(resource.get("verificationStatus")).get("coding"))
-    words = [status, *(item.get("code") for item in verification)]
+    words = [resource.get("status"), *(item.get("code") for item in verification)]
     life = max((_VERSION_RANK.get(word, 2) for word in words if isinstance(word, str)), default=2)
+    written = _canonical(resource)
     return (
-        text(meta.get("lastUpdated")),
-        int(version) if version[:9].isdigit() else 0,
+        updated.latest.timestamp() if updated is not None else 0.0,
+        int(version) if version.isascii() and version.isdigit() and len(version) < _LONGEST_VERSION else 0,
         life,
-        _canonical(resource),
+        len(written),  # of two that cannot be told apart, the fuller one
+        written,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 
 from dateutil.relativedelta import relativedelta
 
@@ -15,6 +16,7 @@ from fhir_mapping.read.shape import Json, number, obj, objs, text, texts, whole
 from fhir_mapping.read.times import Stamps, shifted
 
 MOST_DOSES = 200
+_DAY = timedelta(days=1)
 _SECONDS = {  # a month is 730.5 h, a year 8766 h
     "s": Decimal(1),
     "min": Decimal(60),
@@ -204,37 +206,30 @@ def _first(
     return None, frozenset()
 
 
-def _nth(first: Moment, at: int, beat: Rhythm) -> Moment:
-    if beat.months:
-        step = relativedelta(months=beat.months * at)
-        return Moment(first.earliest + step, first.latest + step, first.precision)
-    assert beat.interval is not None
-    return shifted(first, _span(beat.interval * at))
+def _moved(first: Moment, by: timedelta | relativedelta) -> Moment:
+    """By the wall clock."""
+    return Moment(first.earliest + by, first.latest + by, first.precision)
 
 
 def _train(first: Moment, beat: Rhythm) -> Iterator[Moment]:
-    """Every dose of an endless order, from the first on."""
+    """Every dose of an endless order, from the first on, at most `MOST_DOSES`."""
     period = beat.period
-    if period is not None and not beat.weekdays and not beat.months and not period % timedelta(days=1):
-        moment = first
-        for _ in range(MOST_DOSES):
-            yield moment
-            moment = Moment(moment.earliest + period, moment.latest + period, moment.precision)
-        return
-    if period is not None and first.exact and not beat.weekdays and not beat.months:
+    if beat.weekdays:
+        days = (_moved(first, _DAY * n) for n in range(MOST_DOSES * 7))
+        yield from islice((day for day in days if day.earliest.weekday() in beat.weekdays), MOST_DOSES)
+    elif beat.months:
+        yield from (_moved(first, relativedelta(months=beat.months * n)) for n in range(MOST_DOSES))
+    elif period is not None and first.exact and period % _DAY:  # hours are elapsed hours
         zone, stamp = first.latest.tzinfo, first.latest.astimezone(UTC)
         for _ in range(MOST_DOSES):
             yield instant(stamp.astimezone(zone))
             stamp += period
-        return
-    if beat.weekdays:
-        for day in range(MOST_DOSES * 7):
-            moment = shifted(first, timedelta(days=day))
-            if moment.earliest.weekday() in beat.weekdays:
-                yield moment
-        return
-    for at in range(MOST_DOSES):
-        yield _nth(first, at, beat)
+    elif period is not None:
+        shown, at = first, 0
+        for n in range(MOST_DOSES):
+            if (day := period * n // _DAY) != at:
+                shown, at = _moved(first, _DAY * day), day
+            yield shown
 
 
 def _until(first: Moment, last: Moment, beat: Rhythm) -> tuple[Moment, ...]:
@@ -244,6 +239,14 @@ def _until(first: Moment, last: Moment, beat: Rhythm) -> tuple[Moment, ...]:
             break
         found.append(moment)
     return tuple(found)
+
+
+def _last_of(first: Moment, beat: Rhythm, count: int) -> Moment:
+    """The last of `count` doses."""
+    train = list(islice(_train(first, beat), count))
+    if len(train) == count or beat.interval is None or beat.months:
+        return train[-1]
+    return shifted(first, _span(beat.interval * (count - 1)))
 
 
 def read_timing(instruction: Json, stamps: Stamps, dates: OrderDates) -> Timing:
@@ -275,8 +278,7 @@ def read_timing(instruction: Json, stamps: Stamps, dates: OrderDates) -> Timing:
         last = shifted(first, _span(bound) - (period or timedelta(days=1))) if bound else first
         last = max(last, first, key=lambda m: m.latest)
     elif first is not None and count is not None and count > 1 and (beat.interval or beat.weekdays):
-        train = [m for m, _ in zip(_train(first, beat), range(count), strict=False)]
-        last = train[-1] if len(train) == count or beat.weekdays else _nth(first, count - 1, beat)
+        last = _last_of(first, beat, count)
     elif first is not None and dates.supply_hours is not None:
         last = shifted(first, max(_span(dates.supply_hours) - (period or timedelta(days=1)), timedelta(0)))
     elif dates.supply_end is not None:

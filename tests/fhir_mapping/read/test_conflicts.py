@@ -175,6 +175,20 @@ def test_the_later_version_of_one_id_stands(turn: int) -> None:
 
 
 @pytest.mark.parametrize("turn", [1, -1])
+def test_versions_are_compared_in_time_not_in_text(turn: int) -> None:
+    old = anc(2, id="a", meta={"lastUpdated": "2025-04-16T09:00:00+08:00"})
+    new = anc(1, id="a", meta={"lastUpdated": "2025-04-16T01:30:00Z"})
+    assert values(*[old, new][::turn]) == [D("1")]
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+@pytest.mark.parametrize("version", ["3", "12", "123456789x", "²", "", 7, None])
+def test_any_version_id_is_survived(version: Any, turn: int) -> None:
+    copies = [anc(1, id="a", meta={"versionId": version}), anc(1, id="a", meta={"versionId": "2"}, note=[])]
+    assert values(*copies[::turn]) == [D("1")]
+
+
+@pytest.mark.parametrize("turn", [1, -1])
 def test_a_copy_entered_in_error_takes_the_resource_with_it(turn: int) -> None:
     assert values(*[anc(2, id="a"), anc(2, id="a", status="entered-in-error")][::turn]) == []
 

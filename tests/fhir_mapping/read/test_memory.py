@@ -1,0 +1,30 @@
+"""A chart must die with its request, by reference counting alone."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+from benchmarks.bodies import NOW, resources
+from fhir_mapping.read import read_chart
+from fhir_mapping.terminology import load
+
+
+def test_a_chart_that_was_read_leaves_no_reference_cycle() -> None:
+    entries, drafts = resources("dosing-order-sign", 30)
+    gc.disable()
+    try:
+        chart = read_chart(
+            entries,
+            patient_id="bench",
+            now=NOW,
+            zone=NOW.tzinfo,  # type: ignore[arg-type]
+            terminology=load(),
+            drafts=drafts,
+        )
+        assert len(chart.series("anc")) and len(chart.series("body_temperature")) and chart.exposures
+        ghost = weakref.ref(chart.series_of)
+        del chart
+        assert ghost() is None
+    finally:
+        gc.enable()
