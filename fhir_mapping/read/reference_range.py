@@ -20,6 +20,7 @@ _PER_YEAR = {
     **dict.fromkeys(("d", "day", "days", "天"), 365.25),
 }
 _DAYS_PER_YEAR = 365.25
+_PLAIN = frozenset({"low", "high", "text"})
 
 
 class ReferenceRanges:
@@ -36,7 +37,13 @@ class ReferenceRanges:
     def limits(self, holder: Json, like: Quantity, traits: Traits) -> tuple[Quantity | None, Quantity | None]:
         """(upper, lower) limit of normal; None where the result has none, or several that cannot be told
         apart."""
-        fitting = [r for r in objs(holder.get("referenceRange")) if _is_normal(r) and self._fits(r)]
+        written = holder.get("referenceRange")
+        if isinstance(written, list) and len(written) == 1:
+            only = written[0]
+            if isinstance(only, dict) and only.keys() <= _PLAIN:  # the common case: nothing to choose
+                low, high = only.get("low"), only.get("high")
+                return self._values.limit(high, like, traits), self._values.limit(low, like, traits)
+        fitting = [r for r in objs(written) if _is_normal(r) and self._fits(r)]
         if len(fitting) > 1:
             fitting = [r for r in fitting if "appliesTo" in r or "age" in r] or fitting
         if not fitting or any(_ends(r) != _ends(fitting[0]) for r in fitting):

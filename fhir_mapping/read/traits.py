@@ -29,9 +29,11 @@ class Worst(StrEnum):
     UNDECIDED = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Traits:
-    """`preferred` is the unit that rules compare in ("" none); `bare` numbers need no unit (scores, INR);
+    """One object per concept, compared by identity: readings are remembered by it.
+
+    `preferred` is the unit that rules compare in ("" none); `bare` numbers need no unit (scores, INR);
     `exact_unit`: the concept has one dimension, anything else is a unit error."""
 
     concept: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import lru_cache
 
 from fhir_mapping import units
 from fhir_mapping.chart import Amount, LossReason, Quantity, Result, Value
@@ -20,6 +21,7 @@ _ANTI_HBS_POSITIVE_FROM = Decimal(10)  # m[IU]/mL, chart-facts V1
 _GRADES = {f"grade_{n}": n for n in range(6)}
 _NO_GROWTH = re.compile(r"^\s*(?:(?:no|not|negative|sterile|absent)\b|無|未|陰性)", re.IGNORECASE)
 _UNDECIDED_GROWTH = re.compile(r"flora|pending|in progress|preliminary|incubat|培養中|正常菌", re.IGNORECASE)
+_JSON_NUMBERS = frozenset({int, float})
 _NONE_DETECTED = frozenset({"undetectable", "target not detected", "nd", "none detected"})
 
 
@@ -49,46 +51,18 @@ class Values:
         if value is None or (comparator and comparator not in _COMPARATORS):
             return Unreadable(LossReason.MALFORMED, _shown(raw))
         unit, code, system = raw.get("unit"), raw.get("code"), raw.get("system")
-        return self._measured(value, comparator, (text(unit), text(code), text(system)), traits)
-
-    def _measured(
-        self, value: Decimal, comparator: str, written: tuple[str, str, str], traits: Traits
-    ) -> Quantity | Unreadable:
-        unit, code, system = written
-        canonical = units.canonical(unit or None, code or None, system or None) if unit or code else None
-        if canonical is None and (traits.integer if unit or code else traits.bare):
-            canonical = traits.preferred or "1"  # a score is a count, whatever is written behind it
-        if canonical is None:
-            return Unreadable(LossReason.UNIT, _as_written(value, comparator, written))
-        converted, target = value, canonical
-        if traits.preferred and canonical != traits.preferred:
-            changed = units.convert(traits.concept, value, canonical, traits.preferred)
-            if changed is not None:
-                converted, target = changed, traits.preferred
-            elif traits.exact_unit and canonical not in traits.also:
-                return Unreadable(LossReason.UNIT, _as_written(value, comparator, written))
-        if target == traits.preferred and not units.plausible(traits.concept, converted):
-            return Unreadable(LossReason.UNIT, _as_written(value, comparator, written))
-        return Quantity(converted, target, comparator, Amount(value, canonical))
+        return _measured(value, comparator, (text(unit), text(code), text(system)), traits)
 
     def limit(self, raw: object, like: Quantity, traits: Traits) -> Quantity | None:
         """A reference range limit; without a unit of its own it has the unit of its result."""
-        limit = obj(raw)
-        value = number(limit.get("value"))
-        if value is None:
+        if not isinstance(raw, dict):
             return None
-        unit, code, system = text(limit.get("unit")), text(limit.get("code")), text(limit.get("system"))
-        if unit or code:
-            read = self._measured(value, "", (unit, code, system), replace(traits, exact_unit=False))
-            return read if isinstance(read, Quantity) and read.unit == like.unit else None
-        if like.reported is None or like.reported.unit == like.unit:
-            return Quantity(value, like.unit, reported=Amount(value, like.unit))
-        changed = units.convert(traits.concept, value, like.reported.unit, like.unit)
-        return (
-            None
-            if changed is None
-            else Quantity(changed, like.unit, reported=Amount(value, like.reported.unit))
-        )
+        get, value = raw.get, raw.get("value")
+        written = (text(get("unit")), text(get("code")), text(get("system")))
+        reported = like.reported.unit if like.reported is not None else like.unit
+        if type(value) in _JSON_NUMBERS:
+            return _remembered_limit(type(value), value, written, like.unit, reported, traits)
+        return _limit(value, written, like.unit, reported, traits)
 
     # -- qualitative -------------------------------------------------------------------------------------
 
@@ -168,7 +142,7 @@ class Values:
                 return Unreadable(LossReason.MALFORMED, str(raw))
             if not traits.bare:
                 return Unreadable(LossReason.UNIT, str(count))
-            return self._of_quantity(self._measured(Decimal(count), "", ("", "", ""), traits), traits)
+            return self._of_quantity(_measured(Decimal(count), "", ("", "", ""), traits), traits)
         if (raw := holder.get("valueBoolean")) is not None:
             flag = boolean(raw)
             if flag is None:
@@ -256,7 +230,7 @@ class Values:
         parsed = units.parse_text_value(written)
         if parsed is not None and (traits.preferred or traits.bare):
             unit = ("", "", "") if parsed.unit is None else (parsed.unit, "", "")
-            measured = self._measured(parsed.value, parsed.comparator or "", unit, traits)
+            measured = _measured(parsed.value, parsed.comparator or "", unit, traits)
             read = self._of_quantity(measured, traits)
             return replace(read, text=written) if isinstance(read, Value) else read
         if traits.exact_unit:
@@ -273,6 +247,51 @@ def _growth(shown: str, coded: bool) -> Result | None:
     if _UNDECIDED_GROWTH.search(shown) or not (shown or coded):
         return None
     return Result.POSITIVE
+
+
+def _measured(
+    value: Decimal, comparator: str, written: tuple[str, str, str], traits: Traits
+) -> Quantity | Unreadable:
+    unit, code, system = written
+    canonical = units.canonical(unit or None, code or None, system or None) if unit or code else None
+    if canonical is None and (traits.integer if unit or code else traits.bare):
+        canonical = traits.preferred or "1"  # a score is a count, whatever is written behind it
+    if canonical is None:
+        return Unreadable(LossReason.UNIT, _as_written(value, comparator, written))
+    converted, target = value, canonical
+    if traits.preferred and canonical != traits.preferred:
+        changed = units.convert(traits.concept, value, canonical, traits.preferred)
+        if changed is not None:
+            converted, target = changed, traits.preferred
+        elif traits.exact_unit and canonical not in traits.also:
+            return Unreadable(LossReason.UNIT, _as_written(value, comparator, written))
+    if target == traits.preferred and not units.plausible(traits.concept, converted):
+        return Unreadable(LossReason.UNIT, _as_written(value, comparator, written))
+    return Quantity(converted, target, comparator, Amount(value, canonical))
+
+
+def _limit(
+    raw: object, written: tuple[str, str, str], unit: str, reported: str, traits: Traits
+) -> Quantity | None:
+    """A limit as written, in the `unit` of its result that was reported in `reported`."""
+    value = number(raw)
+    if value is None:
+        return None
+    if written[0] or written[1]:
+        read = _measured(value, "", written, replace(traits, exact_unit=False))
+        return read if isinstance(read, Quantity) and read.unit == unit else None
+    if reported == unit:
+        return Quantity(value, unit, reported=Amount(value, unit))
+    changed = units.convert(traits.concept, value, reported, unit)
+    return None if changed is None else Quantity(changed, unit, reported=Amount(value, reported))
+
+
+@lru_cache(maxsize=8192)
+def _remembered_limit(
+    kind: type, raw: object, written: tuple[str, str, str], unit: str, reported: str, traits: Traits
+) -> Quantity | None:
+    """Laboratories write the same few limits again and again. `kind` tells 1 from 1.0: both stay as sent."""
+    return _limit(raw, written, unit, reported, traits)
 
 
 def _names(raw: object) -> list[str]:

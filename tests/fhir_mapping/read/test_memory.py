@@ -22,7 +22,9 @@ def test_a_chart_that_was_read_leaves_no_reference_cycle() -> None:
             terminology=load(),
             drafts=drafts,
         )
-        assert len(chart.series("anc")) and len(chart.series("body_temperature")) and chart.exposures
+        assert len(chart.series("anc"))
+        assert len(chart.series("body_temperature"))
+        assert chart.exposures
         del chart
         assert gc.collect() == 0
     finally:
