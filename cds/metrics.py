@@ -67,6 +67,15 @@ class Metrics:
             "tcell_cds_client_refusals", "Client tokens refused", ["reason"], registry=self.registry
         )
 
+        self._unshared = Counter(
+            "tcell_cds_token_replay_unshared",
+            "Client tokens whose first use other workers could not be told of",
+            registry=self.registry,
+        )
+
+    def unshared(self) -> None:
+        self._unshared.inc()
+
     def lost(self, count: int) -> None:
         self._lost.inc(count)
 

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -74,6 +82,21 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_nothing_if_blank)]
 
 
+_ASYMMETRIC = frozenset({"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+
+
+class JwtClient(BaseModel):
+    """A client whose tokens are accepted. `jku`: the only key URLs its tokens may name; `jwks_url` or
+    `jwks_file`: its keys where a token names none; `tenants`: accepted tenants, all where empty."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    jku: tuple[str, ...] = ()
+    jwks_url: str = ""
+    jwks_file: Path | None = None
+    tenants: tuple[str, ...] = ()
+
+
 class Settings(BaseSettings):
     """All settings, checked. Raises pydantic's ValidationError; `load` turns that into SettingsError."""
 
@@ -95,6 +118,19 @@ class Settings(BaseSettings):
     )
     auth_mode: AuthMode = Field(
         AuthMode.OFF, description="Client authentication: off (loopback only), jwt, proxy (a gateway checks)."
+    )
+    jwt_clients: Mapping[str, JwtClient] = Field(
+        default_factory=dict,
+        description='Clients that may call with AUTH_MODE=jwt, by issuer: {"https://ehr.example.org": '
+        '{"jku": ["https://ehr.example.org/jwks.json"]}}; jwks_url or jwks_file where tokens have no jku; '
+        "tenants to accept only some.",
+    )
+    jwt_algorithms: Words = Field(
+        ("ES384", "RS384"), description="Signature algorithms accepted of clients, comma-separated."
+    )
+    jwt_leeway_seconds: int = Field(30, ge=0, le=300, description="How far a client's clock may be off.")
+    jwt_lifetime_seconds: int = Field(
+        3600, ge=10, le=86_400, description="Longest life of a client token, exp minus iat."
     )
     cors_origins: Words = Field((), description="Browser origins that may call, comma-separated; none unset.")
 
@@ -180,6 +216,13 @@ class Settings(BaseSettings):
         if value and not value.startswith(("https://", "http://")):
             raise ValueError("an absolute http(s) URL is expected")
         return value.rstrip("/")
+
+    @field_validator("jwt_algorithms")
+    @classmethod
+    def _algorithms_asymmetric(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or not _ASYMMETRIC.issuperset(value):
+            raise ValueError(f"names of {', '.join(sorted(_ASYMMETRIC))} are expected")
+        return value
 
     @field_validator("client_budgets")
     @classmethod

@@ -1,10 +1,14 @@
 """Who may call, whom we may call, and how much is read."""
 
+from cds.access.client_jwt import PUBLIC_TEST_CLIENTS, ClientTokens
 from cds.access.fhir_client import FailureKind, FhirClient, FhirFailure, FhirTarget
 from cds.access.guard import OutgoingGuard, OutgoingRefusedError, PinnedTransport, Refusal
 from cds.access.limits import JsonError, JsonFault, TooLargeError, decode_json, read_limited
+from cds.access.replay import UsedTokens
 
 __all__ = [
+    "PUBLIC_TEST_CLIENTS",
+    "ClientTokens",
     "FailureKind",
     "FhirClient",
     "FhirFailure",
@@ -16,6 +20,7 @@ __all__ = [
     "PinnedTransport",
     "Refusal",
     "TooLargeError",
+    "UsedTokens",
     "decode_json",
     "read_limited",
 ]

@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 from rich.text import Text
 
+from cds.access import PUBLIC_TEST_CLIENTS
 from cds.cli.console import err, fail, out
 from cds.cli.fixtures import load_story, story_names
 from cds.cli.servers import NotStartedError, running
@@ -90,18 +91,26 @@ async def _demo(host: str, port: int) -> None:
         await _demo_in(Path(folder), host, port)
 
 
+def served_demo_settings(folder: Path, host: str, port: int) -> Settings:
+    """A demo to point a client at. AUTH_MODE=jwt asks for tokens here too, so that a client can be tried; the
+    public test clients are accepted."""
+    settings, configured = demo_settings(demo_clock()), load()
+    update: dict[str, Any] = {
+        "database_url": f"sqlite:///{folder / 'demo.db'}",
+        "site_key_file": folder / "demo.key",
+    }
+    if configured.auth_mode is AuthMode.JWT:
+        base_url = configured.base_url or f"http://{host}:{port}"
+        update |= {"auth_mode": AuthMode.JWT, "base_url": base_url}
+    return settings.model_copy(update=update)
+
+
 async def _demo_in(folder: Path, host: str, port: int) -> None:
-    clock = demo_clock()
-    settings = demo_settings(clock).model_copy(
-        update={
-            "database_url": f"sqlite:///{folder / 'demo.db'}",
-            "site_key_file": folder / "demo.key",
-        }
-    )
+    settings = served_demo_settings(folder, host, port)
     fhir_port = port + 1 if port else 0
     async with (
         running(create_fhir_app(demo_bundles(settings.now())), host, fhir_port) as fhir,
-        running(service(settings), host, port) as base,
+        running(service(settings, test_clients=PUBLIC_TEST_CLIENTS), host, port) as base,
     ):
         out.print(Text("demo", style="bold").append(" - synthetic patients, frozen clock, no security"))
         out.print(Text(f"CDS service   {base}/cds-services"))

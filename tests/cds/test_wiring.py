@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from copy import deepcopy
@@ -14,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from joserfc import jwk, jwt
 
 from cds.cli.fixtures import load_saved
 from cds.cli.offline import chart_file, with_chart
@@ -272,3 +274,26 @@ async def test_more_calls_than_the_limit_are_told_to_retry(settings: dict[str, A
         release.set()
         assert (await first).status_code == 400
         assert await post_hook(client, "all-order-sign", signed(order))
+
+
+async def test_a_token_used_at_one_worker_is_used_at_all(settings: dict[str, Any], tmp_path: Path) -> None:
+    key = jwk.ECKey.generate_key("P-384", {"kid": "k"})
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
+    base, now = "https://cds.example", int(time.time())
+    claims = {"iss": "https://ehr", "aud": f"{base}/cds-services", "iat": now, "exp": now + 60, "jti": "once"}
+    header = {"alg": "ES384", "kid": "k", "typ": "JWT"}
+    token = {"Authorization": "Bearer " + jwt.encode(header, claims, key, algorithms=["ES384"])}
+    jwt_mode = settings | {
+        "auth_mode": "jwt",
+        "base_url": base,
+        "jwt_clients": {"https://ehr": {"jwks_file": keys}},
+    }
+    async with running(jwt_mode) as one, running(jwt_mode) as other:
+        assert (await one.get("/cds-services")).status_code == 401
+        assert (await one.get("/cds-services", headers=token)).status_code == 200
+        assert (await other.get("/cds-services", headers=token)).status_code == 401
+        metrics = (await other.get("/metrics")).text
+        assert 'tcell_cds_client_refusals_total{reason="replay"} 1.0' in metrics
+        ready = (await one.get("/health/ready")).json()
+        assert ready["dependencies"] == {"store": "up", "client-keys": "up"}

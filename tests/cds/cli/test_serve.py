@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from cds.access import PUBLIC_TEST_CLIENTS
 from cds.cli import demo as demo_module
 from cds.cli.fixtures import load_saved
-from cds.cli.serve import application, demo_bundles, demo_clock, demo_settings
+from cds.cli.serve import application, demo_bundles, demo_clock, demo_settings, served_demo_settings
 from cds.cli.servers import NotStartedError, running
+from cds.wiring import service
 
 Run = Callable[..., Any]
 
@@ -101,3 +104,11 @@ def test_version_and_help(run: Run) -> None:
     text = run("--help").out
     for command in ("serve", "call", "evaluate", "replay", "rules", "load", "check", "codes"):
         assert command in text
+
+
+def test_a_demo_can_ask_for_tokens_of_the_public_test_clients(monkeypatch: Any, tmp_path: Path) -> None:
+    assert served_demo_settings(tmp_path, "127.0.0.1", 8000).auth_mode.value == "off"
+    monkeypatch.setenv("TCELL_CDS_AUTH_MODE", "jwt")
+    settings = served_demo_settings(tmp_path, "127.0.0.1", 8000)
+    assert (settings.auth_mode.value, settings.base_url) == ("jwt", "http://127.0.0.1:8000")
+    assert service(settings, test_clients=PUBLIC_TEST_CLIENTS)
