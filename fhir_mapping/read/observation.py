@@ -91,14 +91,39 @@ class Observations:
                 yield whole
 
     def index(self) -> dict[str, list[Entry]]:
+        """Observations by concept. The usual one (final, of our patient, one code of one concept) is entered
+        without further questions once its code and its subject have been seen."""
         if self._index is None:
-            self._index = {}
+            index: dict[str, list[Entry]] = {}
+            usual: dict[tuple[str, str], str] = {}
+            ours: set[str] = set()
             for resource in self._arrived():
                 try:
-                    self._enter(resource, self._index)
+                    concept = _usual(resource, usual, ours)
+                    if concept is not None:
+                        index[concept].append((resource, None, False))
+                        continue
+                    self._enter(resource, index)
+                    self._remember(resource, index, usual, ours)
                 except DAMAGE:
                     self._context.damaged(resource)
+            self._index = index
         return self._index
+
+    def _remember(
+        self, resource: Json, index: dict[str, list[Entry]], usual: dict[tuple[str, str], str], ours: set[str]
+    ) -> None:
+        """Make the next Observation of this code and subject a usual one."""
+        pairs = codings(resource.get("code"))
+        if len(pairs) == 1:
+            concepts = self._context.codes.terminology.concepts_for(*pairs[0])
+            if len(concepts) == 1 and concepts[0] in index:
+                usual[pairs[0]] = concepts[0]
+        reference = obj(resource.get("subject")).get("reference")
+        if not isinstance(reference, str) or reference.startswith("#"):
+            return
+        if self._context.pool.subject_of(resource) is Subject.OURS:
+            ours.add(reference)
 
     def _enter(self, resource: Json, index: dict[str, list[Entry]]) -> None:
         context = self._context
@@ -371,6 +396,19 @@ class Observations:
 
     def has(self, concept: str) -> bool:
         return concept in self.index()
+
+
+def _usual(resource: Json, usual: dict[tuple[str, str], str], ours: set[str]) -> str | None:
+    """The concept of a usual Observation; None where it must be looked at closely."""
+    try:
+        (coding,) = resource["code"]["coding"]
+        if resource["status"] != "final" or resource["subject"]["reference"] not in ours:
+            return None
+        if "component" in resource or "focus" in resource:
+            return None
+        return usual.get((coding["system"], coding["code"]))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _identifiers(resource: Json) -> frozenset[str]:
