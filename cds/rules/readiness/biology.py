@@ -1,0 +1,110 @@
+"""Genetic findings and sites of disease outside marrow and nodes, as recorded (chart-facts D9, D12)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cards.finding import Evidence
+from cds.engine.case import Case
+from cds.rules.evidence import of_fact, of_observation
+from fhir_mapping.chart import ConditionState, Moment, Observation, Result
+
+_COUNTED = (ConditionState.ACTIVE, ConditionState.HISTORY)
+# words of a body site, as sent: these are the disease's own home and no site outside it
+_HOME = ("marrow", "骨髓", "blood", "血", "lymph node", "lymph-node", "lymphatic node", "淋巴結")
+_CENTRAL = ("central nervous", "cns", "brain", "mening", "cerebrospinal", "csf", "腦", "中樞", "脊髓")
+
+
+class Mark(StrEnum):
+    PRESENT = "present"
+    UNCERTAIN = "variant-of-unknown-significance"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What is on record of one genetic finding: any report of presence stands, of whatever sample."""
+
+    mark: Mark
+    when: Moment | None
+    evidence: tuple[Evidence, ...]
+
+
+def _read(observation: Observation) -> Mark | None:
+    codes, result = observation.value.codes, observation.value.result
+    if "variant_of_unknown_significance" in codes:
+        return Mark.UNCERTAIN
+    if "present" in codes or "positive" in codes or result is Result.POSITIVE:
+        return Mark.PRESENT
+    if "absent" in codes or "negative" in codes or result is Result.NEGATIVE:
+        return Mark.ABSENT
+    return None
+
+
+def marker(case: Case, concept: str) -> Marker | None:
+    """None: never tested, or no result that says yes or no."""
+    read = [(m, o) for o in case.chart.series(concept) if (m := _read(o)) is not None]
+    coded = [c for c in case.chart.conditions.of(concept) if c.state in _COUNTED]
+    if coded:
+        return Marker(Mark.PRESENT, coded[-1].onset, tuple(of_fact(c, concept) for c in coded))
+    for mark in Mark:
+        same = [o for m, o in read if m is mark]
+        if same:
+            return Marker(mark, same[-1].when, (of_observation(same[-1]),))
+    return None
+
+
+def _named(site: str, words: tuple[str, ...]) -> bool:
+    return any(word in site.casefold() for word in words)
+
+
+def outside(sites: frozenset[str]) -> frozenset[str]:
+    """Sites that are neither marrow, blood, node nor central nervous system."""
+    return frozenset(s for s in sites if not _named(s, _HOME) and not _named(s, _CENTRAL))
+
+
+class Spread(StrEnum):
+    """Disease outside marrow, blood, nodes and CNS."""
+
+    ACTIVE = "active"
+    CLEARED = "cleared"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    spread: Spread
+    when: Moment | None
+    sites: tuple[str, ...]
+    evidence: tuple[Evidence, ...]
+
+
+def _central_only(observation: Observation) -> bool:
+    return bool(observation.body_sites) and all(_named(s, _CENTRAL) for s in observation.body_sites)
+
+
+def extramedullary(case: Case, diseases: tuple[str, ...]) -> Outside | None:
+    """Newest statement of each site, the worst of them; else the disease coded at such a site."""
+    newest: dict[frozenset[str], Observation] = {}
+    for observation in case.chart.series("extramedullary_disease"):
+        if not _central_only(observation) and any(s.value in observation.value.codes for s in Spread):
+            newest[observation.body_sites] = observation
+    overall = newest.get(frozenset())
+    if overall is not None:  # a later word on the whole stands for the sites named before it
+        newest = {k: o for k, o in newest.items() if o.when.latest >= overall.when.latest}
+    for spread in Spread:
+        same = [o for o in newest.values() if spread.value in o.value.codes]
+        if same:
+            sites = tuple(sorted(s for o in same for s in o.body_sites))
+            return Outside(spread, same[-1].when, sites, tuple(of_observation(o) for o in same))
+    coded = [
+        c
+        for c in case.chart.conditions.of(*diseases)
+        if c.state is ConditionState.ACTIVE and outside(c.body_sites)
+    ]
+    if coded:
+        sites = tuple(sorted(s for c in coded for s in outside(c.body_sites)))
+        evidence = tuple(of_fact(c, next(d for d in diseases if d in c.concepts)) for c in coded)
+        return Outside(Spread.ACTIVE, coded[-1].onset, sites, evidence)
+    return None
