@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from cards.finding import Evidence
+from cards.finding import Evidence, LossReason, Missing
 from cds.engine.case import Case, once_per_case
 from cds.rules.body_size import Measure, weight
 from fhir_mapping.chart import (
@@ -202,6 +202,13 @@ def doses_since(case: Case, start: datetime, *concepts: str) -> tuple[DrugRecord
 def _begun(record: DrugRecord) -> tuple[datetime, str]:
     assert record.timing.first is not None
     return record.timing.first.earliest, record.reference
+
+
+def unread_dose(draft: DrugRecord, concept: str) -> Missing:
+    """The dose of a draft that names none, or one that is no mass (mL, tablets, vials)."""
+    if draft.dose is None:
+        return Missing(concept, LossReason.NOT_ON_CHART, draft.reference)
+    return Missing(concept, LossReason.UNIT, draft.reference, draft.dose.unreadable)
 
 
 def evidence_of_drug(record: DrugRecord) -> Evidence:

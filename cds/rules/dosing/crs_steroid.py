@@ -23,7 +23,7 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.after_cart import dosing_weight, evidence_of_drug, therapy_start
+from cds.rules.after_cart import dosing_weight, evidence_of_drug, therapy_start, unread_dose
 from cds.rules.body_size import is_adult
 from cds.rules.dosing.crs_ladder import Node, Step, crs_step
 from cds.rules.dosing.steroid_course import (
@@ -324,11 +324,12 @@ def _missing(case: Case, draft: DrugRecord, mg: Decimal | None, needed: Needed) 
     found: list[Missing] = []
     if is_adult(case) is None:
         found.append(Missing("birth_date"))
-    if mg is None and draft.dose is not None and draft.dose.amount is None:
-        concept = draft.ingredients[0] if draft.ingredients else ""
-        found.append(Missing(concept, resource=draft.reference, text=draft.dose.unreadable))
+    amount = None if draft.dose is None else draft.dose.amount
+    per_kg = amount is not None and amount.unit == "mg/kg"
+    if mg is None and not per_kg:
+        found.append(unread_dose(draft, next(iter(draft.ingredients), "")))
     child_tier = is_adult(case) is False and needed.tier is Tier.D10
-    if child_tier or (mg is None and draft.dose is not None and draft.dose.amount is not None):
+    if child_tier or (mg is None and per_kg):
         found += dosing_weight(case).missing
     return tuple(found)
 

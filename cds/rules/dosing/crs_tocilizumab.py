@@ -12,6 +12,7 @@ from cards.finding import (
     Block,
     Bullet,
     Delete,
+    Evidence,
     Finding,
     Indicator,
     Message,
@@ -24,7 +25,7 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.after_cart import evidence_of_drug, therapy_start
+from cds.rules.after_cart import evidence_of_drug, therapy_start, unread_dose
 from cds.rules.dosing.crs_ladder import Node, crs_step
 from cds.rules.dosing.tocilizumab import (
     Allowance,
@@ -246,7 +247,10 @@ def _judge(case: Case, draft: DrugRecord) -> Finding:
             break
     if (fault := _indication_fault(case)) is not None:
         faults.append(fault)
-    faults.sort(key=lambda f: -f.indicator.rank)
+    allergies = case.chart.allergy_to("tocilizumab")
+    if allergies:
+        faults.append(Fault("allergy", Outcome.CONTRAINDICATED, Indicator.CRITICAL, msg("summary.allergy")))
+    faults.sort(key=lambda f: (-f.indicator.rank, f.row != "allergy"))
     missing = _missing(case, draft, room)
     right = tocilizumab_dose(case)
     values = _values(case, draft, room, at)
@@ -290,7 +294,7 @@ def _judge(case: Case, draft: DrugRecord) -> Finding:
         if len(faults) > 1:
             values["rows"] = list[Value](f.row for f in faults)
     elif missing:
-        outcome, indicator, summary = Outcome.CANNOT_CHECK, Indicator.WARNING, _cannot(missing)
+        outcome, indicator, summary = Outcome.CANNOT_CHECK, Indicator.WARNING, _cannot(draft, missing)
         values["row"] = "missing"
     else:
         outcome, indicator, summary = Outcome.PASS, None, msg("summary.pass")
@@ -306,6 +310,7 @@ def _judge(case: Case, draft: DrugRecord) -> Finding:
         evidence=(
             *right.weight.evidence,
             *(evidence_of_drug(d) for d in tocilizumab_doses(case)),
+            *(Evidence(allergy.reference, "tocilizumab") for allergy in allergies),
         ),
         missing=missing,
         resource=draft.reference,
@@ -315,16 +320,17 @@ def _judge(case: Case, draft: DrugRecord) -> Finding:
     )
 
 
-def _cannot(missing: tuple[Missing, ...]) -> Message:
-    if any(m.concept == "body_weight" for m in missing):
-        return msg("summary.no-weight")
-    return msg("summary.dose-unreadable" if any(m.text for m in missing) else "summary.times-unknown")
+def _cannot(draft: DrugRecord, missing: tuple[Missing, ...]) -> Message:
+    if any(m.resource == draft.reference for m in missing):
+        return msg("summary.dose-unreadable")
+    no_weight = any(m.concept == "body_weight" for m in missing)
+    return msg("summary.no-weight" if no_weight else "summary.times-unknown")
 
 
 def _missing(case: Case, draft: DrugRecord, room: Allowance) -> tuple[Missing, ...]:
     found = list(tocilizumab_dose(case).missing)
-    if draft.dose is not None and draft.dose.amount is None and draft.dose.unreadable:
-        found.append(Missing("tocilizumab", resource=draft.reference, text=draft.dose.unreadable))
+    if _per_dose_mg(draft, case) == (None, None):
+        found.append(unread_dose(draft, "tocilizumab"))
     if room.in_24_h is None or room.interval_met is None:
         undated = [d for d in tocilizumab_doses(case) if d.timing.first and not d.timing.first.exact]
         found += [Missing("tocilizumab", resource=d.reference) for d in undated]
@@ -367,6 +373,6 @@ def _suggestions(case: Case, draft: DrugRecord, faults: list[Fault]) -> tuple[Su
         right = suggestion(case, "replace", recommended=True)
         actions: tuple[Action, ...] = (Delete(draft.reference), *right.actions)
         return (Suggestion("replace", right.label, actions, True),)
-    if "total" in rows or "24h" in rows:
+    if rows & {"total", "24h", "allergy"}:
         return (Suggestion("remove", msg("suggest.remove"), (Delete(draft.reference),)),)
     return ()
