@@ -21,7 +21,6 @@ _ANTI_HBS_POSITIVE_FROM = Decimal(10)  # m[IU]/mL, chart-facts V1
 _GRADES = {f"grade_{n}": n for n in range(6)}
 _NO_GROWTH = re.compile(r"^\s*(?:(?:no|not|negative|sterile|absent)\b|無|未|陰性)", re.IGNORECASE)
 _UNDECIDED_GROWTH = re.compile(r"flora|pending|in progress|preliminary|incubat|培養中|正常菌", re.IGNORECASE)
-_JSON_NUMBERS = frozenset({int, float})
 _NONE_DETECTED = frozenset({"undetectable", "target not detected", "nd", "none detected"})
 
 
@@ -60,7 +59,7 @@ class Values:
         get, value = raw.get, raw.get("value")
         written = (text(get("unit")), text(get("code")), text(get("system")))
         reported = like.reported.unit if like.reported is not None else like.unit
-        if type(value) in _JSON_NUMBERS:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
             return _remembered_limit(type(value), value, written, like.unit, reported, traits)
         return _limit(value, written, like.unit, reported, traits)
 
