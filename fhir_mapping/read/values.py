@@ -60,7 +60,7 @@ class Values:
         written = (text(get("unit")), text(get("code")), text(get("system")))
         reported = like.reported.unit if like.reported is not None else like.unit
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return _remembered_limit(type(value), value, written, like.unit, reported, traits)
+            return _remembered_limit(value, written, like.unit, reported, traits)
         return _limit(value, written, like.unit, reported, traits)
 
     # -- qualitative -------------------------------------------------------------------------------------
@@ -285,11 +285,11 @@ def _limit(
     return None if changed is None else Quantity(changed, unit, reported=Amount(value, reported))
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=8192, typed=True)  # typed: 1 and 1.0 both stay as sent
 def _remembered_limit(
-    kind: type, raw: object, written: tuple[str, str, str], unit: str, reported: str, traits: Traits
+    raw: int | float, written: tuple[str, str, str], unit: str, reported: str, traits: Traits
 ) -> Quantity | None:
-    """Laboratories write the same few limits again and again. `kind` tells 1 from 1.0: both stay as sent."""
+    """Laboratories write the same few limits again and again."""
     return _limit(raw, written, unit, reported, traits)
 
 
