@@ -90,7 +90,7 @@ def service(
     if tokens is not None:
         dependencies["client-keys"] = tokens.keys_are_there
         resources.append(tokens)
-    return create_app(
+    app = create_app(
         settings,
         authenticate=tokens,
         feedback=store.feedback,
@@ -101,3 +101,5 @@ def service(
         metrics=metrics,
         **options,
     )
+    app.state.store = store
+    return app
