@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calendar import isleap
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -76,4 +77,9 @@ def add_months(day: date, months: int) -> date:
 
 
 def completed_years(birth: date, today: date) -> int:
-    return relativedelta(today, birth).years
+    """Full years of life; who was born on 29 February turns a year older on the 28th of other years."""
+    if today < birth:
+        return relativedelta(today, birth).years
+    leap_day = birth.month == 2 and birth.day == 29 and not isleap(today.year)
+    birthday = (2, 28) if leap_day else (birth.month, birth.day)
+    return today.year - birth.year - ((today.month, today.day) < birthday)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 
-from fhir_mapping.chart import DrugRecord, DrugSource, DrugState, LossReason, Moment, Timing
+from fhir_mapping.chart import (
+    Amount,
+    Dose,
+    DrugRecord,
+    DrugSource,
+    DrugState,
+    LossReason,
+    Moment,
+    Route,
+    Timing,
+)
 from fhir_mapping.read.coding import NO_CONCEPTS
 from fhir_mapping.read.context import Context
 from fhir_mapping.read.dosage import infusion_minutes, read_dose, read_rate
 from fhir_mapping.read.drug_record import date_flags, drug_record, state_of
-from fhir_mapping.read.medication import identify, read_route, with_route
+from fhir_mapping.read.medication import Identity, identify, read_route, with_route
 from fhir_mapping.read.pool import accepted, plain_reference, references
 from fhir_mapping.read.purposes import read_purpose
 from fhir_mapping.read.shape import EMPTY, Json, name_of, obj, objs, text
@@ -46,6 +57,33 @@ def _bag_number(resource: Json, context: Context) -> str:
     return ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What was given, how much and how fast."""
+
+    identity: Identity
+    route: Route | None
+    rate: Amount | None
+    dose: Dose | None
+    minutes: Decimal | None
+
+
+def _given(dosage: Json, identity: Identity, minutes: Decimal | None, context: Context) -> _Given:
+    """A drug is given the same way again and again: each way of writing a dosage is read once."""
+    key = (repr(dosage), minutes)
+    ways = context.given.setdefault(id(identity), (identity, {}))[1]  # holding it keeps its id its own
+    known = ways.get(key)
+    if known is None:
+        route = read_route(dosage.get("route"), identity, context)
+        drug = with_route(identity, route, context)
+        entries = [{**dosage, "doseQuantity": dosage.get("dose") or dosage.get("quantity")}] if dosage else []
+        rate = read_rate(entries)
+        dose = read_dose(entries, drug, rate_hours=None if minutes is None else minutes / 60)
+        length = minutes if minutes is not None else infusion_minutes(dose, rate, entries)
+        known = ways[key] = _Given(drug, route, rate, dose, length)
+    return known
+
+
 def read_administration(resource: Json, context: Context) -> DrugRecord | None:
     """A dose given, running or begun."""
     state = state_of(resource, _STATES, context)
@@ -64,34 +102,29 @@ def read_administration(resource: Json, context: Context) -> DrugRecord | None:
         return None
     identity = identify(resource, context)
     dosage = obj(resource.get("dosage")) or next(iter(objs(resource.get("dosage"))), EMPTY)
-    route = read_route(dosage.get("route"), identity, context)
-    identity = with_route(identity, route, context)
-    entries = [{**dosage, "doseQuantity": dosage.get("dose") or dosage.get("quantity")}] if dosage else []
-    minutes = _minutes(start, end)
-    rate = read_rate(entries)
-    dose = read_dose(entries, identity, rate_hours=None if minutes is None else minutes / 60)
+    given = _given(dosage, identity, _minutes(start, end), context)
     last = _end(state, start, end, context)
     timing = Timing(
         first=start,
         last=last,
         ongoing=state is DrugState.RUNNING and last is None,
         doses=() if start is None else (start,),
-        infusion_minutes=minutes if minutes is not None else infusion_minutes(dose, rate, entries),
+        infusion_minutes=given.minutes,
         stated=start is not None,
         flags=date_flags(start),
     )
     return drug_record(
         resource,
         context,
-        identity,
+        given.identity,
         read_purpose(resource, context),
         timing.flags,
         source=DrugSource.ADMINISTRATION,
         state=state,
         timing=timing,
-        dose=dose,
-        route=route,
-        rate=rate,
+        dose=given.dose,
+        route=given.route,
+        rate=given.rate,
         request=plain_reference(resource.get("request")),
         part_of=references(resource.get("partOf")),
         bag_number=_bag_number(resource, context) if "identifier" in resource else "",

@@ -32,6 +32,7 @@ class Context:
     values: Values
     losses: Losses
     identities: dict[object, Any] = field(default_factory=dict)  # drugs by what was written, see medication
+    given: dict[int, tuple[Any, dict[object, Any]]] = field(default_factory=dict)  # see administration
 
     @property
     def latest_allowed(self) -> datetime:

@@ -69,6 +69,8 @@ def _ratio_rate(entry: Json) -> Amount | None:
 def read_rate(entries: list[Json]) -> Amount | None:
     """Rate of an infusion: canonical unit (mL/h, ug/kg/min, mg/h)."""
     for entry in entries:
+        if not _has_rate(entry):
+            continue
         spread = obj(entry.get("rateRange"))
         found = (
             rate(entry.get("rateQuantity"))
