@@ -1,20 +1,33 @@
 """No suggestion that the chart forbids: allergy, G6PD deficiency, a second order of the same thing.
 
-Rules need not think of it; they name the alternative in their text.
+Rules need not think of it: the detail gets a line that names the drug and why it is not suggested. They name
+the alternative in their text.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 
-from fhir_mapping.terminology import Terminology
-
-from cards.finding import Action, Create, Delete, DrugProposal, Finding, ServiceProposal, Suggestion
+from cards.finding import (
+    Action,
+    Bullet,
+    Create,
+    Delete,
+    DrugProposal,
+    Finding,
+    Items,
+    Name,
+    ServiceProposal,
+    Suggestion,
+    msg,
+)
 from cds.engine.case import Case
 from cds.engine.tables import shared_table
 from cds.rules.g6pd import G6pd, g6pd_state
 from fhir_mapping.chart import DrugRecord, DrugState, EventState
+from fhir_mapping.terminology import Terminology
 
 _SAME_DOSE = Decimal("0.01")  # relative difference below which two doses are one
 
@@ -50,6 +63,26 @@ def _pending(record: DrugRecord, case: Case) -> bool:
         return True
     last = timing.last or timing.first
     return last is not None and last.latest.date() >= case.today
+
+
+def _forbidden(case: Case, drug: str, terminology: Terminology) -> str | None:
+    """Why the chart forbids this drug: the key of the line that says so; None where it does not."""
+    if _allergic(case, drug, terminology):
+        return "common.withheld.allergy"
+    return "common.withheld.g6pd" if _g6pd_blocks(case, drug) else None
+
+
+def _withheld(case: Case, dropped: Iterable[Suggestion], terminology: Terminology) -> Iterator[Bullet]:
+    """One line per reason, naming the drugs that would have been suggested."""
+    why: dict[str, dict[str, None]] = {}
+    for suggestion in dropped:
+        for action in suggestion.actions:
+            if isinstance(action, Create) and isinstance(action.proposal, DrugProposal):
+                drug = action.proposal.drug
+                if (key := _forbidden(case, drug, terminology)) is not None:
+                    why.setdefault(key, {})[drug] = None
+    for key, drugs in why.items():
+        yield Bullet(msg(key, drugs=Items(tuple(Name(drug) for drug in drugs))))
 
 
 def _duplicates(proposal: DrugProposal, record: DrugRecord) -> bool:
@@ -103,7 +136,7 @@ def _filtered(case: Case, suggestion: Suggestion, terminology: Terminology) -> S
         if isinstance(action, Create):
             proposal = action.proposal
             if isinstance(proposal, DrugProposal):
-                if _allergic(case, proposal.drug, terminology) or _g6pd_blocks(case, proposal.drug):
+                if _forbidden(case, proposal.drug, terminology):
                     return None
                 if _already_ordered(case, proposal, deleted):
                     continue
@@ -117,8 +150,12 @@ def _filtered(case: Case, suggestion: Suggestion, terminology: Terminology) -> S
 
 
 def safe(case: Case, finding: Finding, terminology: Terminology) -> Finding:
-    """The finding without suggestions that the chart forbids."""
+    """The finding without suggestions that the chart forbids; its detail names allergy or G6PD deficiency."""
     if not finding.suggestions:
         return finding
-    kept = tuple(s for s in (_filtered(case, s, terminology) for s in finding.suggestions) if s is not None)
-    return finding if kept == finding.suggestions else replace(finding, suggestions=kept)
+    answers = [(suggestion, _filtered(case, suggestion, terminology)) for suggestion in finding.suggestions]
+    kept = tuple(answer for _, answer in answers if answer is not None)
+    if kept == finding.suggestions:
+        return finding
+    withheld = tuple(_withheld(case, (s for s, answer in answers if answer is None), terminology))
+    return replace(finding, suggestions=kept, detail=(*finding.detail, *withheld))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from cards.finding import Evidence, LossReason, Missing
+from cards.finding import Evidence, Missing
 from cds.engine.case import Case, once_per_case
 from cds.rules.body_size import Measure, weight
 from fhir_mapping.chart import (
@@ -19,6 +19,7 @@ from fhir_mapping.chart import (
     DrugRecord,
     DrugSource,
     Encounter,
+    LossReason,
     Moment,
     Observation,
     Result,
