@@ -18,7 +18,7 @@ _About: TypeAlias = tuple[object, ...]
 _RESULT_ORDER = {Result.NEGATIVE: 0, Result.INDETERMINATE: 1, Result.POSITIVE: 2}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Reported:
     """An Observation with what decides between versions of it."""
 

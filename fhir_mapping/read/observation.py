@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from fhir_mapping.chart import (
     Flag,
@@ -36,6 +37,7 @@ _CATEGORY_OF_KIND = {"laboratory": "lab", "vital-signs": "vital", "survey": "sco
 _NAMES = frozenset({"lab", "vital", "score", "test"})  # matched by exact name where no code is known
 _INHERITED = ("subject", "effectiveDateTime", "effectivePeriod")
 _NO_FLAGS: frozenset[Flag] = frozenset()
+_NO_COMPONENTS: Mapping[str, tuple[Value, ...]] = MappingProxyType({})
 _HAEMOLYSED = re.compile(r"\b(?:haemoly[sz]|hemoly[sz])|溶血", re.IGNORECASE)
 _NOT_HAEMOLYSED = re.compile(
     r"\b(?:no|not|non|without)[\s-]+(?:\w+\s+){0,2}(?:haemoly|hemoly)|(?:無|未|沒有)\s*溶血", re.IGNORECASE
@@ -43,7 +45,7 @@ _NOT_HAEMOLYSED = re.compile(
 Entry = tuple[Json, Json | None, bool]  # the Observation, the component that carries the concept, by name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Shared:
     """What an Observation and its components have in common."""
 
@@ -202,35 +204,33 @@ class Observations:
 
     def _read_common(self, resource: Json) -> _Shared:
         context = self._context
-        stamps = context.stamps
-        flags: set[Flag] = set()
-        issued = stamps.read(resource.get("issued"))
+        read = context.stamps.read
+        flags: list[Flag] = []
         started = None
-        when = stamps.read(resource.get("effectiveDateTime")) or stamps.read(resource.get("effectiveInstant"))
+        when = read(resource.get("effectiveDateTime")) or read(resource.get("effectiveInstant"))
         if when is None:
-            started, end = stamps.period(resource.get("effectivePeriod"))
+            started, end = context.stamps.period(resource.get("effectivePeriod"))
             when = end or started
-        if when is None and issued is not None:
-            when = issued
-            flags.add(Flag.ISSUED_TIME)
+        if when is None and (when := read(resource.get("issued"))) is not None:
+            flags.append(Flag.ISSUED_TIME)
         status = text(resource.get("status"))
         if status in ("preliminary", "partial"):
-            flags.add(Flag.PRELIMINARY)
+            flags.append(Flag.PRELIMINARY)
         if context.pool.subject_of(resource) is Subject.UNSTATED:
-            flags.add(Flag.NO_SUBJECT)
-        if when is not None and not when.day_known:
-            flags.add(Flag.PARTIAL_DATE)
-        if _haemolysed(resource):
-            flags.add(Flag.HAEMOLYSED)
-        specimen = read_specimen(resource, context) if "specimen" in resource else None
+            flags.append(Flag.NO_SUBJECT)
+        if when is not None and not when.exact and not when.day_known:
+            flags.append(Flag.PARTIAL_DATE)
+        if ("note" in resource or "interpretation" in resource) and _haemolysed(resource):
+            flags.append(Flag.HAEMOLYSED)
+        owned = self._owners.get(id(resource)) if self._owners else None
         return _Shared(
-            reference=self._owners[id(resource)][1] if id(resource) in self._owners else name_of(resource),
-            status=status,
-            when=when,
-            started=started,
-            issued=text(resource.get("issued")),
-            flags=frozenset(flags) if flags else _NO_FLAGS,
-            specimen=specimen,
+            name_of(resource) if owned is None else owned[1],
+            status,
+            when,
+            started,
+            text(resource["issued"]) if "issued" in resource else "",
+            frozenset(flags) if flags else _NO_FLAGS,
+            read_specimen(resource, context) if "specimen" in resource else None,
         )
 
     def _components(self, resource: Json) -> dict[str, tuple[Value, ...]]:
@@ -290,7 +290,7 @@ class Observations:
             return Loss(LossReason.MALFORMED, concept, shared.reference, "in the future")
         holder = resource if component is None else component
         value = context.values.read(holder, traits)
-        components: dict[str, tuple[Value, ...]] = {}
+        components: Mapping[str, tuple[Value, ...]] = _NO_COMPONENTS
         if component is None and ("component" in resource or "hasMember" in resource):
             components = self._components(resource)
             if isinstance(value, Value) and value.empty and concept in components:
@@ -307,23 +307,22 @@ class Observations:
         uln, lln = None, None
         if "referenceRange" in holder and value.quantity is not None:
             uln, lln = self._ranges.limits(holder, value.quantity, traits)
-        flags = self._flags(shared, holder, traits, value, by_name)
         observation = Observation(
-            reference=shared.reference,
-            concept=concept,
-            when=when,
-            value=value,
-            started=shared.started,
-            components=components,
-            uln=uln,
-            lln=lln,
-            specimen=shared.specimen,
-            body_sites=context.sites(resource.get("bodySite")) if "bodySite" in resource else NO_CONCEPTS,
-            devices=self._devices(resource) if "device" in resource else NO_CONCEPTS,
-            focus=references(resource.get("focus")) if "focus" in resource else (),
-            performers=references(resource.get("performer")) if "performer" in resource else (),
-            pending=shared.status == _PENDING,
-            flags=flags,
+            shared.reference,
+            concept,
+            when,
+            value,
+            shared.started,
+            components,
+            uln,
+            lln,
+            shared.specimen,
+            context.sites(resource.get("bodySite")) if "bodySite" in resource else NO_CONCEPTS,
+            self._devices(resource) if "device" in resource else NO_CONCEPTS,
+            references(resource.get("focus")) if "focus" in resource else (),
+            references(resource.get("performer")) if "performer" in resource else (),
+            shared.status == _PENDING,
+            self._flags(shared, holder, traits, value, by_name),
         )
         return Reported(
             observation,
@@ -420,8 +419,6 @@ def _identifiers(resource: Json) -> frozenset[str]:
 
 
 def _haemolysed(resource: Json) -> bool:
-    if "note" not in resource and "interpretation" not in resource:
-        return False
     written = notes(resource)
     for item in objs(resource.get("interpretation")):
         written += [text(item.get("text")), *(text(c.get("display")) for c in objs(item.get("coding")))]
@@ -432,11 +429,12 @@ def _property_mismatch(holder: Json, quantity: Quantity) -> bool:
     """The name of the code says moles and the unit mass, or the other way round."""
     if quantity.reported is None:
         return False
-    moles = "mol" in quantity.reported.unit
     for coding in objs(obj(holder.get("code")).get("coding")):
-        display = text(coding.get("display"))
-        if ("[Moles/volume]" in display and not moles) or ("[Mass/volume]" in display and moles):
-            return True
+        display = coding.get("display")
+        if isinstance(display, str) and "/volume]" in display:
+            moles = "mol" in quantity.reported.unit
+            if ("[Moles/volume]" in display and not moles) or ("[Mass/volume]" in display and moles):
+                return True
     return False
 
 

@@ -58,7 +58,9 @@ class Stamps:
             return None
         if written[17:19] == "60":  # a leap second; the second before it is near enough
             written = f"{written[:17]}59{written[19:]}"
-        stamp = datetime.fromisoformat(written.replace("z", "Z").replace(" ", "T", 1).replace(" ", ""))
+        if " " in written or "z" in written:
+            written = written.replace("z", "Z").replace(" ", "T", 1).replace(" ", "")
+        stamp = datetime.fromisoformat(written)
         stamp = stamp.replace(tzinfo=self.zone) if stamp.tzinfo is None else stamp.astimezone(self.zone)
         return Moment(stamp, stamp)
 

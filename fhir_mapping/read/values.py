@@ -49,8 +49,8 @@ class Values:
         comparator = text(raw.get("comparator")) if "comparator" in raw else ""
         if value is None or (comparator and comparator not in _COMPARATORS):
             return Unreadable(LossReason.MALFORMED, _shown(raw))
-        unit, code, system = raw.get("unit"), raw.get("code"), raw.get("system")
-        return _measured(value, comparator, (text(unit), text(code), text(system)), traits)
+        written = (text(raw.get("unit")), text(raw.get("code")), text(raw.get("system")))
+        return _measured(value, comparator, written, traits)
 
     def limit(self, raw: object, like: Quantity, traits: Traits) -> Quantity | None:
         """A reference range limit; without a unit of its own it has the unit of its result."""
@@ -114,7 +114,7 @@ class Values:
             value = self._beside(value, said, traits)
             if isinstance(value, Unreadable):
                 return value
-        if value.empty:
+        if "dataAbsentReason" in holder and value.empty:
             reason = codings(holder.get("dataAbsentReason"))
             if reason:
                 return Value(absent_reason=reason[0][1])
@@ -168,6 +168,8 @@ class Values:
             if not traits.exact_unit and quantity.reason is LossReason.UNIT and not traits.preferred:
                 return Value(text=quantity.text)  # presence and date count, whatever the laboratory's unit
             return quantity
+        if traits.rule is ResultRule.NONE and not traits.bare:
+            return Value(quantity)
         result, below = self._result_of_quantity(quantity, traits.rule)
         count = whole(quantity.value) if traits.bare and not quantity.comparator else None
         return Value(quantity=quantity, result=result, detected_below_limit=below, number=count)
