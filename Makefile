@@ -33,5 +33,10 @@ lint: $(VENV)/.lint
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.run
 
+FUZZ_COUNT ?= 100000
+FUZZ_SEED ?= 1
+fuzz: $(STAMP)
+	$(BIN)/python -m fuzz.run --count $(FUZZ_COUNT) --seed $(FUZZ_SEED)
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info

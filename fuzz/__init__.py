@@ -1,0 +1,1 @@
+"""Hostile requests by the thousand: `make fuzz`."""
