@@ -17,6 +17,7 @@ from cds.engine.case import Case, once_per_case
 from cds.rules.after_cart import clinical_course, recorded_grades, therapy_start
 from cds.rules.dosing.iec_hs_doses import RULE
 from cds.rules.dosing.steroid_course import Tier, dose_mg, in_crs_steroids, steroid_in_force, tier_of
+from cds.rules.grading.crs_course import Course
 from cds.rules.grading.hlh_compare import Pathway, comparison
 from cds.rules.grading.hlh_signs import ferritin_rising
 from cds.rules.grading.iec_hs_episode import IecHsState, iec_hs_drugs, iec_hs_now, is_own
@@ -127,6 +128,8 @@ def iec_hs_plan(case: Case) -> Plan | None:
         return None
     found = comparison(case)
     pathway = Pathway.UNDETERMINED if found is None else found.pathway
+    if state.open_episode and state.course.course is Course.UNDOCUMENTED and not _called_hlh(state):
+        pathway = Pathway.IEC_HS  # the clinician named it; no CRS course on the chart speaks against it
     rising = ferritin_rising(case)
     drugs = iec_hs_drugs(case, state.onset)
     anakinra = own_drugs(case, state, "anakinra")
@@ -143,6 +146,10 @@ def iec_hs_plan(case: Case) -> Plan | None:
     if third:
         line, since = 3, min(third)
     return _next(case, state, pathway, line, since, rising, drugs)
+
+
+def _called_hlh(state: IecHsState) -> bool:
+    return state.coded is not None and "iec_hs" not in state.coded.concepts
 
 
 _NOT_STEROID = frozenset({"anakinra", "ruxolitinib", "emapalumab", "etoposide"})

@@ -29,6 +29,7 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.after_cart import confirmed_infections, inpatient
 from cds.rules.evidence import shown
+from cds.rules.grading.crs_course import Course
 from cds.rules.grading.hlh_signs import RULE, ferritin_evidence
 from cds.rules.grading.iec_hs_episode import IecHsState, Status, iec_hs_now
 from fhir_mapping.chart import LossReason
@@ -122,6 +123,8 @@ def _missing(state: IecHsState) -> tuple[Missing, ...]:
         found.insert(0, Missing("ferritin"))
     elif current.uln is None:
         found.insert(0, Missing("ferritin", LossReason.NO_REFERENCE_RANGE, current.reference))
+    if state.course.course is Course.UNDOCUMENTED:
+        found.append(Missing("crs_grade"))
     return tuple(found)
 
 

@@ -32,6 +32,7 @@ from cds.rules.after_cart import (
 )
 from cds.rules.evidence import of_fact, of_observation
 from cds.rules.grading.crs_course import IMPROVED, CrsCourse, crs_course
+from cds.rules.grading.crs_episode import crs_now
 from cds.rules.grading.fever import fevers_between, hours
 from cds.rules.grading.hemodynamics import blood_pressure_at
 from cds.rules.grading.hlh_signs import (
@@ -301,7 +302,7 @@ def _admitted_for(case: Case, start: datetime) -> tuple[Evidence, ...]:
 
 
 def _symptoms(case: Case, start: datetime) -> tuple[Evidence, ...]:
-    """Fever, bleeding, hypoxia, hypotension or failing organs."""
+    """Fever, bleeding, hypoxia, hypotension, failing organs, or a CRS that a clinician graded."""
     p = case.p(RULE)
     since = max(start, case.now - hours(p["span_hours"]))
     found = [
@@ -322,6 +323,9 @@ def _symptoms(case: Case, start: datetime) -> tuple[Evidence, ...]:
     icans = icans_now(case)
     if icans is not None and icans.low:
         found += [e for d in icans.domains if d.low for e in d.evidence]
+    crs = crs_now(case)
+    if crs.low and crs.recorded is not None:
+        found.append(Evidence(crs.recorded.reference, "crs_grade", crs.low, "", crs.recorded.when))
     return tuple(found)
 
 
