@@ -345,12 +345,14 @@ def proposal_text(proposal: Proposal, writer: Writer) -> str:
 
 def pruned(value: object) -> Any:
     """A copy of JSON without null, "", [] and {} (CDS Hooks forbids them); None if nothing is left."""
+    if isinstance(value, str | int | float):
+        return None if value == "" else value
     if isinstance(value, Mapping):
         kept = {k: p for k, v in value.items() if (p := pruned(v)) is not None}
         return kept or None
     if isinstance(value, list | tuple):
         return [p for v in value if (p := pruned(v)) is not None] or None
-    return None if value is None or value == "" else value
+    return value
 
 
 def _parsed(stamp: object) -> date | datetime | None:

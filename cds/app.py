@@ -100,7 +100,7 @@ def create_app(
         warm(runtime.rulebook.rules)
         gc.collect()
         gc.freeze()  # rules and terminology live for ever: no use in scanning them again and again
-        gc.set_threshold(50_000, 20, 50)  # one request decodes to tens of thousands of short-lived objects
+        gc.set_threshold(250_000, 20, 50)  # a large request is as many objects; they die with it, uncollected
         async with AsyncExitStack() as stack:
             for resource in resources:
                 await stack.enter_async_context(resource)
