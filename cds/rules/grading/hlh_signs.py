@@ -6,6 +6,7 @@ Clin Oncol 2018;15:47). A multiple of the upper limit uses the limit of that ver
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -280,18 +281,19 @@ def _new_cytopenia(case: Case, concept: str, limit: Decimal) -> tuple[list[Hit],
     within = timedelta(days=p.int("cytopenia_fall_days"))
     span = hours(p["span_hours"])
     series = [o for o in case.chart.series(concept) if _measured(o)]
+    times = [o.when.latest for o in series]
     hits, assessed = [], False
     for observation in recent(case, concept):
         quantity = observation.value.quantity
         assert quantity is not None
-        before = [o for o in series if o.when.latest < observation.when.earliest]
+        before = bisect_left(times, observation.when.earliest)
         if not before:
             continue
         assessed = True
-        fresh = [o for o in before if observation.when.latest - o.when.latest <= span]
-        reference = [*before[: len(before) - len(fresh)][-1:], *fresh]
+        fresh = bisect_left(times, observation.when.latest - span, 0, before)
+        reference = series[max(fresh - 1, 0) : before]
         was_high = any(o.value.quantity.at_least(limit) for o in reference if o.value.quantity)
-        week = [o for o in before if observation.when.latest - o.when.latest <= within]
+        week = series[bisect_left(times, observation.when.latest - within, 0, before) : before]
         halved = any(
             quantity.at_most(o.value.quantity.value * share) and not o.value.quantity.comparator
             for o in week
