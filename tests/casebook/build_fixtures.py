@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from fhir_mapping.terminology import load
 from tests.casebook.shorthand import UCUM, ZONE, Bench, Resource, add, coding, moment
 
 STORIES = Path(__file__).parent / "stories"
@@ -160,6 +161,7 @@ def build(path: Path) -> tuple[Resource, list[Resource]]:
     bench = Bench(now=now, d0=d0, patient=stem)
     for entry in story["chart"]:
         add(entry, bench)
+    _categorise(story, bench)
     _background(story.get("background", {}), bench, random.Random(stem))
     patient = next(r for r in bench.resources if r["resourceType"] == "Patient")
     patient["name"] = [{"text": story["name"]["en"], "family": "Synthetic", "given": [stem]}]
@@ -175,6 +177,16 @@ def build(path: Path) -> tuple[Resource, list[Resource]]:
         ],
     }
     return bundle, [_request(raw, stem, story, bench) for raw in story.get("requests", [])]
+
+
+def _categorise(story: Mapping[str, Any], bench: Bench) -> None:
+    """EHRs file every Observation under a category; searches by category find nothing else."""
+    written = [entry for entry in story["chart"] if "obs" in entry]
+    observations = [r for r in bench.resources if r["resourceType"] == "Observation"]
+    for entry, resource in zip(written, observations, strict=True):
+        kind = load().concept(entry["obs"]).kind
+        category = {"lab": "laboratory", "vital": "vital-signs"}.get(kind, "exam")
+        resource["category"] = [{"coding": [{"system": CATEGORY, "code": category}]}]
 
 
 def _kept(resource: Resource, story: Mapping[str, Any]) -> bool:

@@ -58,7 +58,7 @@ def hook_request(written: Written, bench: Bench) -> Resource:
         context["selections"] = [f"{d['resourceType']}/{d['id']}" for d in bench.drafts if d["id"] in chosen]
     if hook == "appointment-book":
         context["appointments"] = _bundle(bench.appointments, "collection")
-    if hook.startswith("encounter-"):
+    if hook.startswith("encounter-") or "encounter" in written.raw:
         context["encounterId"] = str(written.raw.get("encounter", "enc"))
     keys: dict[str, list[Resource]] = {key: [] for key in set(_KEY_OF_TYPE.values())}
     prefetch: dict[str, Any] = {}
