@@ -25,19 +25,30 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.evidence import of_drug, of_fact, of_observation
-from cds.rules.readiness.apheresis_volume import STEM_CELLS, collection_draft, volume
+from cds.rules.readiness.apheresis_volume import counts
 from cds.rules.readiness.blood_volume import blood_volume
 from cds.rules.readiness.checklist import NOTHING, Line, Status, checklist, shown
-from cds.rules.readiness.phase import infused
+from cds.rules.readiness.phase import candidate, infused
 from fhir_mapping.chart import Amount, DrugRecord, EventState, Procedure, Route, ServiceOrder
 
 RULE = "readiness.apheresis-conduct"
+STEM_CELLS = "purpose_stem_cell_collection"
 _ACCESS = ("peripheral", "central_venous_catheter", "double_lumen_catheter")
 _CALCIUM = ("calcium_ionized", "calcium_corrected", "calcium_total")
 _RED_CELLS = ("red_cells", "red_cells_irradiated", "transfusion_rbc")
 _PRIME = "leukoreduced_red_cells"
 _OPEN = (EventState.ACTIVE, EventState.DRAFT, EventState.PLANNED, EventState.RUNNING)
 _MET_ROUTES = (None, Route.INTRAVENOUS, Route.OTHER)
+
+
+def _collection_draft(case: Case) -> str | None:
+    """The drafted collection of CAR-T cells that is judged."""
+    if not candidate(case):
+        return None
+    for service in case.judged_services("leukapheresis"):
+        if STEM_CELLS not in service.purposes and "plasmapheresis" not in service.concepts:
+            return service.reference
+    return None
 
 
 def _running(case: Case) -> Procedure | None:
@@ -86,16 +97,19 @@ def _access(case: Case) -> Line:
 
 def _rate(case: Case) -> Line:
     """Advice only: slower where the counts are low."""
-    p, counts = case.p(RULE), volume(case)
-    low = counts.row in ("V1", "V2")
-    rate = p["low_rate_ml_min"] if low else p["rate_ml_min"]
-    limits: dict[str, Shown] = {"rate": Amount(rate, "mL/min"), "slow": p["low_rate_ml_min"]}
+    p, found_counts = case.p(RULE), counts(case)
+    low = found_counts.row in ("V1", "V2")
+    rate = p["rate_low_ml_min"] if low else p["rate_ml_min"]
+    limits: dict[str, Shown] = {"rate": Amount(rate, "mL/min"), "slow": p["rate_low_ml_min"]}
     recorded = case.chart.latest("collection_rate")
-    found: Shown = shown(recorded) if recorded is not None and recorded.value.quantity is not None else NOTHING
+    found: Shown = (
+        shown(recorded) if recorded is not None and recorded.value.quantity is not None else NOTHING
+    )
     notes = (msg("note.slow", rate=rate),) if low else ()
     values = {"rate_ml_min": rate}
-    status = Status.MET if counts.row else Status.NOT_APPLICABLE
-    return Line("rate", status, found, limits, notes, None, values, counts.evidence)
+    evidence = tuple(e for look in found_counts.looks for e in look.evidence)
+    status = Status.MET if found_counts.row else Status.NOT_APPLICABLE
+    return Line("rate", status, found, limits, notes, None, values, evidence)
 
 
 def _in_force(case: Case, concept: str) -> tuple[DrugRecord, ...]:
@@ -131,7 +145,9 @@ def _calcium(case: Case) -> Line:
         if o.value.quantity is not None
     ]
     evidence = tuple(of_observation(o) for o in measured)
-    low = [o for o in measured if o.lln is not None and o.value.quantity and o.value.quantity.below(o.lln.value)]
+    low = [
+        o for o in measured if o.lln is not None and o.value.quantity and o.value.quantity.below(o.lln.value)
+    ]
     if low:
         notes = (msg("note.calcium"),)
         return Line("calcium", Status.NOT_MET, shown(low[-1]), notes=notes, evidence=evidence)
@@ -154,13 +170,13 @@ def _fill(case: Case) -> tuple[Decimal, Evidence | None]:
         case.now, usable=lambda o: o.value.quantity is not None and not o.value.quantity.comparator
     )
     if seen is None or seen.value.quantity is None:
-        return case.p(RULE)["fill_ml"], None
+        return case.p(RULE)["circuit_ml"], None
     return seen.value.quantity.value, of_observation(seen)
 
 
 def _prime(case: Case) -> Line:
     limit = case.p(RULE)["prime_above_percent"]
-    blood = blood_volume(case)
+    blood = blood_volume(case, case.p(RULE).int("weight_max_age_days"))
     fill, source = _fill(case)
     limits: dict[str, Shown] = {"limit": limit}
     if blood.ml is None:
@@ -188,7 +204,9 @@ def _suggestions(case: Case, lines: dict[str, Line]) -> tuple[Suggestion, ...]:
     if lines["prime"].status is Status.NOT_MET:
         day = case.chart.course.leukapheresis
         when = None if day is None or day.date is None or day.date < case.today else day.date
-        unit = ServiceProposal("red_cells", when, Amount(Decimal(1), "{unit}"), ("leukoreduced", "irradiated"))
+        unit = ServiceProposal(
+            "red_cells", when, Amount(Decimal(1), "{unit}"), ("leukoreduced", "irradiated")
+        )
         found.append(Suggestion("prime", msg("suggest.prime"), (Create(unit),), recommended=True))
     if lines["calcium"].status is Status.NOT_MET:
         drug = DrugProposal("calcium_gluconate", Route.INTRAVENOUS, note=msg("suggest.calcium-note"))
@@ -213,7 +231,7 @@ def _summary(finding: Finding, lines: dict[str, Line]) -> Message:
 @rule(RULE)
 def apheresis_conduct(case: Case) -> Iterator[Finding]:
     """One card on the order of the collection or on its day."""
-    resource = collection_draft(case) if case.ordering else ""
+    resource = _collection_draft(case) if case.ordering else ""
     if resource is None or infused(case) or not (case.ordering or _today(case)):
         return
     rows = [_access(case), _rate(case), _anticoagulant(case), _calcium(case), _prime(case)]
