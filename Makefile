@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test serve lint bench fuzz integration browser docs clean
+.PHONY: demo test serve lint bench fuzz soak integration browser docs clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,11 @@ FUZZ_COUNT ?= 100000
 FUZZ_SEED ?= 1
 fuzz: $(STAMP)
 	$(BIN)/python -m fuzz.run --count $(FUZZ_COUNT) --seed $(FUZZ_SEED)
+
+SOAK_MINUTES ?= 10
+SOAK_RATE ?= 20
+soak: $(STAMP)
+	$(BIN)/python -m fuzz.soak --minutes $(SOAK_MINUTES) --rate $(SOAK_RATE)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
