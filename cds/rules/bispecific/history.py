@@ -35,6 +35,12 @@ class DoseEvent:
         return min(starts, key=lambda m: m.earliest) if starts else None
 
     @property
+    def latest_day(self) -> date | None:
+        """The last day on which the dose may have been given; None where nothing bounds it."""
+        starts = [r.timing.first for r in self.records]
+        return None if None in starts else max(m.latest.date() for m in starts if m is not None)
+
+    @property
     def end(self) -> Moment | None:
         """End of the infusion; None while it runs or where no end was written."""
         if self.kind is Kind.RUNNING:

@@ -107,16 +107,19 @@ def _rung(ladder: Ladder, mg: Decimal, tolerance: Decimal) -> Decimal | None:
 
 def place_of(ladder: Ladder, events: Iterable[DoseEvent], tolerance: Decimal) -> Place | OffLadder:
     """Where the history stands. Doses before the latest first step matter only as "was given before";
-    an incomplete infusion only when no complete dose followed it."""
+    an incomplete infusion only when no complete dose followed it. A dose of unknown day may be the last one:
+    it leaves the place open unless it must lie before the latest first step."""
     place: Place = Place()
     off: OffLadder | None = None
+    undated: list[DoseEvent] = []
+    climb: date | None = None
     for event in events:
         if event.kind is Kind.INCOMPLETE:
             if event.day is None or place.last is None or event.day > place.last:
                 off = off or OffLadder(OffReason.INCOMPLETE, event)
             continue
         if event.day is None:
-            off = OffLadder(OffReason.DAY_MISSING, event)
+            undated.append(event)
             continue
         if event.mg is None:
             off = OffLadder(OffReason.DOSE_MISSING, event)
@@ -129,7 +132,13 @@ def place_of(ladder: Ladder, events: Iterable[DoseEvent], tolerance: Decimal) ->
             continue
         if rung == ladder.first.dose or (off is not None and off.reason is OffReason.INCOMPLETE):
             off = None
+        if rung == ladder.first.dose:
+            climb = event.day
         place = onward
+    for event in undated:
+        latest = event.latest_day
+        if climb is None or latest is None or latest >= climb:
+            return OffLadder(OffReason.DAY_MISSING, event)
     return place if off is None else off
 
 
