@@ -31,7 +31,7 @@ from cds.rules.after_cart import (
     therapy_start,
 )
 from cds.rules.evidence import of_fact, of_observation
-from cds.rules.grading.crs_course import IMPROVED, CrsCourse, crs_course
+from cds.rules.grading.crs_course import IMPROVED, Course, CrsCourse, crs_course
 from cds.rules.grading.crs_episode import crs_now
 from cds.rules.grading.fever import fevers_between, hours
 from cds.rules.grading.hemodynamics import blood_pressure_at
@@ -193,6 +193,9 @@ def iec_hs_drugs(case: Case, onset: datetime) -> tuple[DrugRecord, ...]:
     start = therapy_start(case)
     assert start is not None
     since = max(start, onset - timedelta(days=case.p(RULE).int("drug_lookback_days")))
+    # in CRS/MAS the drugs of the refractory CRS are the drugs of the hyperinflammation
+    mas = crs_course(case, case.now).course is Course.REFRACTORY
+    own = OWN_REASONS | {"crs"} if mas else OWN_REASONS
     found = []
     for record in case.chart.drugs.of(*DRUGS, *GLUCOCORTICOIDS):
         first = record.timing.first
@@ -200,7 +203,7 @@ def iec_hs_drugs(case: Case, onset: datetime) -> tuple[DrugRecord, ...]:
             continue
         if not (record.given or record.in_force) or record.timing.as_needed:
             continue
-        named = not record.reasons.isdisjoint(OWN_REASONS)
+        named = not record.reasons.isdisjoint(own)
         if named or (record.is_any(frozenset(DRUGS)) and is_own(record)):
             found.append(record)
     return tuple(found)
