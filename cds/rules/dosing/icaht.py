@@ -42,6 +42,7 @@ from cds.rules.grading.crs_episode import crs_now
 from cds.rules.grading.fever import fevers_between
 from cds.rules.grading.icaht_episode import icaht_now
 from cds.rules.grading.icaht_risk import Risk, icaht_risk
+from cds.rules.grading.iec_hs_episode import iec_hs_now
 from fhir_mapping.chart import Amount, ConditionState, DrugRecord, Route, ServiceOrder
 
 Value = str | int | bool | Decimal
@@ -50,13 +51,15 @@ TPO = ("class_thrombopoietic", "romiplostim", "eltrombopag", "avatrombopag")
 
 @once_per_case
 def hyperinflammation(case: Case) -> bool:
-    """IEC-HS or HLH coded and active since the infusion, or graded 1 or higher at last."""
+    """IEC-HS consistent by its criteria, or IEC-HS or HLH coded or graded since the infusion."""
     start = therapy_start(case)
     if start is None:
         return False
-    grades = recorded_grades(case, "iec_hs_grade", start)
-    if grades:
-        return (grades[-1].grade or 0) >= 1
+    state = iec_hs_now(case)
+    if state is not None and state.established:
+        return True
+    if recorded_grades(case, "iec_hs_grade", start):
+        return False
     return any(
         c.state is ConditionState.ACTIVE and (c.onset is None or c.onset.latest >= start)
         for c in case.chart.conditions.of("iec_hs", "hlh")
