@@ -33,6 +33,7 @@ from fhir_mapping.chart import Amount, Quantity
 
 RULE = "readiness.apheresis-volume"
 _LITRE = Decimal("0.1")
+_STEM_CELLS = "purpose_stem_cell_collection"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,8 @@ def _unknown(case: Case, resource: str, found: Counts) -> Finding:
 @rule(RULE)
 def apheresis_volume(case: Case) -> Iterator[Finding]:
     """Blood volumes and litres for the collection that is ordered."""
-    resource = next((s.reference for s in case.judged_services("leukapheresis")), None)
+    own = [s for s in case.judged_services("leukapheresis") if _STEM_CELLS not in s.purposes]
+    resource = own[0].reference if own else None
     if resource is None or not candidate(case):
         return
     found, p = counts(case), case.p(RULE)

@@ -13,7 +13,8 @@ from cds.rules.readiness.checklist import NOTHING, Line, Status
 from cds.rules.readiness.history import history
 from cds.rules.readiness.immunosuppression import immunosuppressants
 from cds.rules.readiness.target import Antigen, cd19_latest, cd19_results
-from fhir_mapping.chart import ConditionState, DrugRecord, Moment
+from cds.rules.unread import DOSES, ORDERS, PROCEDURES, unread
+from fhir_mapping.chart import ConditionState, DrugRecord, LossReason, Moment
 
 RULE = "readiness.eligibility"
 
@@ -31,6 +32,9 @@ def transplant_line(case: Case) -> Line:
     past = history(case)
     needed = case.p(RULE).int("transplant_gap_days")
     limits = {"days": needed}
+    if not past.transplanted and unread(case, PROCEDURES):
+        lost = (Missing("allo_hct", LossReason.NOT_FETCHED),)
+        return Line("E6", Status.UNKNOWN, limits=limits, missing=lost)
     if not past.transplanted:
         return Line("E6", Status.MET, msg("found.none-coded"), limits)
     evidence = tuple(
@@ -106,6 +110,9 @@ def target_line(case: Case) -> Line:
     last, ongoing, records, evidence = _last_directed(case)
     course = case.chart.course
     cells = bool(course.earlier) or course.infused_date_unknown
+    if not evidence and not cells and unread(case, DOSES):
+        lost = (Missing("blinatumomab", LossReason.NOT_FETCHED),)
+        return Line("E7", Status.UNKNOWN, missing=lost)
     if not evidence and not cells:
         return Line("E7", Status.MET, msg("found.none-coded"))
     notes: list[Message] = []
@@ -152,6 +159,9 @@ def target_line(case: Case) -> Line:
 def immunosuppression_line(case: Case) -> Line:
     """E8: any systemic immunosuppressant in force is a relative contraindication."""
     drugs = immunosuppressants(case)
+    if not drugs and unread(case, ORDERS):
+        lost = (Missing("class_immunosuppressants", LossReason.NOT_FETCHED),)
+        return Line("E8", Status.UNKNOWN, missing=lost)
     if not drugs:
         return Line("E8", Status.MET, NOTHING)
     evidence = tuple(facts.of_drug(d) for d in drugs)

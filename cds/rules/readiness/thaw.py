@@ -17,11 +17,13 @@ from cds.rules.readiness.identity import Identity, Stage, identity
 from cds.rules.readiness.infection import infections
 from cds.rules.readiness.infusion import monitoring
 from cds.rules.readiness.phase import infused, infusing
+from cds.rules.unread import unread
 from fhir_mapping.chart import (
     Condition,
     ConditionState,
     DrugState,
     EventState,
+    LossReason,
     Observation,
     Quantity,
 )
@@ -142,6 +144,9 @@ def _shock(case: Case) -> Line:
     if found:
         line = _stop("X4", tuple(found))
         return Line("X4", line.status, line.found, limits, line.notes, line.weight, evidence=line.evidence)
+    if unread(case, ("administrations",)):
+        lost = (Missing("norepinephrine", LossReason.NOT_FETCHED),)
+        return Line("X4", Status.UNKNOWN, NOTHING, limits, (msg("note.vasopressor-ask"),), missing=lost)
     return Line("X4", Status.MET, msg("found.none"), limits)
 
 
