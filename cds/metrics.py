@@ -54,6 +54,12 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self._losses = Counter(
+            "tcell_cds_chart_losses",
+            "Facts of charts that could not be used: unknown codes and units, malformed entries ...",
+            ["reason"],
+            registry=self.registry,
+        )
         self._repeats = Counter(
             "tcell_cds_repeats",
             "Overridden cards at order-sign: suppressed, shortened, or not looked up in time",
@@ -100,6 +106,9 @@ class Metrics:
         if answer.fetched is not None:
             for key, state in answer.fetched.states.items():
                 self._keys.labels(key, _state(state)).inc()
+        if answer.chart is not None:
+            for loss in answer.chart.losses:
+                self._losses.labels(loss.reason.value).inc()
         if answer.run is not None:
             for finding in answer.run.findings:
                 if finding.indicator is not None:

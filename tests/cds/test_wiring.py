@@ -171,6 +171,18 @@ async def test_a_look_up_without_answer_repeats_the_card_in_time(
         assert 'what="not-looked-up"} 1.0' in (await client.get("/metrics")).text
 
 
+async def test_metrics_tell_stages_and_what_a_chart_lost(settings: dict[str, Any], order: Body) -> None:
+    vitals = order["prefetch"]["vitals"]
+    broken = {"resourceType": "Observation", "id": "x", "status": 7}
+    vitals["entry"] = [*vitals.get("entry", []), {"resource": broken}]
+    async with running(settings) as client:
+        await post_hook(client, "all-order-sign", signed(order))
+        metrics = (await client.get("/metrics")).text
+    for stage in ("read", "rules", "render"):
+        assert f'tcell_cds_stage_seconds_count{{stage="{stage}"}} 1.0' in metrics
+    assert 'tcell_cds_chart_losses_total{reason="malformed"} ' in metrics
+
+
 async def test_silent_mode_sends_nothing_and_keeps_the_verdicts(
     settings: dict[str, Any], order: Body
 ) -> None:
