@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,12 +19,15 @@ from rich.text import Text
 from cds.access import PUBLIC_TEST_CLIENTS
 from cds.cli.console import err, fail, out
 from cds.cli.fixtures import load_story, story_names
+from cds.cli.page import demo_of
 from cds.cli.servers import NotStartedError, running
 from cds.cli.shift import shifted
 from cds.logs import configure
 from cds.sandbox import create_fhir_app
 from cds.settings import AuthMode, Settings, SettingsError, check_startup, is_loopback, load
+from cds.web import page_routes
 from cds.wiring import service
+from fhir_mapping.terminology import load as terminology
 
 GRACE_SECONDS = 15  # for calls under way when the service is told to stop
 
@@ -28,7 +35,8 @@ GRACE_SECONDS = 15  # for calls under way when the service is told to stop
 def application() -> FastAPI:
     """The service as the environment configures it; what uvicorn's workers call."""
     configure()  # in every worker
-    return service(load())
+    settings = load()
+    return service(settings, routes=page_routes(partial(terminology, settings.site_map)))
 
 
 def demo_clock() -> datetime:
@@ -105,18 +113,35 @@ def served_demo_settings(folder: Path, host: str, port: int) -> Settings:
     return settings.model_copy(update=update)
 
 
-async def _demo_in(folder: Path, host: str, port: int) -> None:
+@dataclass(frozen=True, slots=True)
+class RunningDemo:
+    """A demo that answers: base URLs of the service and of the FHIR server, and its settings."""
+
+    base: str
+    fhir: str
+    settings: Settings
+
+
+@asynccontextmanager
+async def demo_running(folder: Path, host: str, port: int) -> AsyncIterator[RunningDemo]:
+    """The demo on two ports, 0 for any free ones; what it stores lies in `folder`. Raises NotStartedError."""
     settings = served_demo_settings(folder, host, port)
     fhir_port = port + 1 if port else 0
-    async with (
-        running(create_fhir_app(demo_bundles(settings.now())), host, fhir_port) as fhir,
-        running(service(settings, test_clients=PUBLIC_TEST_CLIENTS), host, port) as base,
-    ):
+    async with running(create_fhir_app(demo_bundles(settings.now())), host, fhir_port) as fhir:
+        page = page_routes(partial(terminology, settings.site_map), demo_of(fhir, settings.now()))
+        app = service(settings, test_clients=PUBLIC_TEST_CLIENTS, routes=page)
+        async with running(app, host, port) as base:
+            yield RunningDemo(base, fhir, settings)
+
+
+async def _demo_in(folder: Path, host: str, port: int) -> None:
+    async with demo_running(folder, host, port) as demo:
         out.print(Text("demo", style="bold").append(" - synthetic patients, frozen clock, no security"))
-        out.print(Text(f"CDS service   {base}/cds-services"))
-        out.print(Text(f"FHIR server   {fhir}"))
-        out.print(Text(f"clock         {settings.now().isoformat(timespec='minutes')}"))
+        out.print(Text(f"page          {demo.base}/"))
+        out.print(Text(f"CDS service   {demo.base}/cds-services"))
+        out.print(Text(f"FHIR server   {demo.fhir}"))
+        out.print(Text(f"clock         {demo.settings.now().isoformat(timespec='minutes')}"))
         out.print(Text(f"patients      {', '.join(story_names())}"))
-        example = f"tcell-cds call all-patient-view --service {base} --fhir-server {fhir}"
+        example = f"tcell-cds call all-patient-view --service {demo.base} --fhir-server {demo.fhir}"
         out.print(Text(f"try           {example} --patient {story_names()[0]}"))
         await asyncio.Event().wait()

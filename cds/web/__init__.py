@@ -1,0 +1,6 @@
+"""The page at `/`, where a tester picks a patient and a hook and sees the cards as a clinician would."""
+
+from cds.web.demo import Demo, DemoPatient, DemoRequest
+from cds.web.routes import page_routes
+
+__all__ = ["Demo", "DemoPatient", "DemoRequest", "page_routes"]

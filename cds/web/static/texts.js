@@ -1,0 +1,33 @@
+// Words of the page itself; the cards arrive in the language that the request asks for.
+export const TEXTS = {
+  en: {
+    skip: "Skip to the cards", tagline: "Decision support for CAR-T cells and bispecific T-cell engagers", language: "Language",
+    ask: "Ask", demoPatient: "Demo patient", savedRequest: "Saved request", none: "(own request)", fhirServer: "FHIR server (R4 base URL)",
+    patientId: "Patient id", service: "Service", encounter: "Encounter id (where the hook needs one)", drafts: "Draft orders or appointments",
+    drugSearch: "Add a drug: name or code", editJson: "Edit as JSON", jsonArray: "FHIR resources, a JSON array", takeJson: "Use this JSON",
+    fire: "Fire the hook", cards: "Cards", notYet: "No hook fired yet.", exchange: "Exchange", copyCurl: "Copy as curl", request: "Request",
+    response: "Response", intended: "Clinical draft. Supports clinical judgement and does not replace it.", critical: "Critical", warning: "Warning",
+    info: "Information", source: "Source", noCards: "No cards: nothing to say.", remove: "Remove", show: "Show FHIR resource", apply: "Apply",
+    recommended: "recommended", applied: "Applied to the draft orders", override: "Override", reason: "Reason", overridden: "Overridden",
+    notSent: "Feedback was not taken", evidence: "What decided", resource: "resource", concept: "concept", value: "value", effective: "time",
+    missing: "Missing", losses: "Not read", busy: "Asking the service…", answered: (n, ms) => `${n} cards in ${ms} ms`, badJson: "This is not a JSON array of FHIR resources",
+    needDraft: "This hook needs a draft order or an appointment", refused: (s) => `The service refused (${s})`, offline: "The service did not answer",
+    copied: "Copied", added: (x) => `${x} added`, found: (n) => `${n} drugs found`, taken: "JSON taken over", token: "This service asks for a client token, which this page does not hold",
+    docs: "Links",
+  },
+  "zh-TW": {
+    skip: "跳至卡片", tagline: "CAR-T 細胞與雙特異性 T 細胞銜接抗體之決策支援", language: "語言",
+    ask: "提問", demoPatient: "示範病人", savedRequest: "已存請求", none: "（自訂請求）", fhirServer: "FHIR 伺服器（R4 基底網址）",
+    patientId: "病人識別碼", service: "服務", encounter: "就醫識別碼（部分 hook 需要）", drafts: "醫囑草稿或預約",
+    drugSearch: "加入藥品：名稱或代碼", editJson: "以 JSON 編輯", jsonArray: "FHIR 資源（JSON 陣列）", takeJson: "採用此 JSON",
+    fire: "觸發 hook", cards: "卡片", notYet: "尚未觸發 hook。", exchange: "交換內容", copyCurl: "複製為 curl", request: "請求",
+    response: "回應", intended: "臨床草案。輔助臨床判斷，不取代臨床判斷。", critical: "危急", warning: "警告",
+    info: "資訊", source: "來源", noCards: "沒有卡片：無需提示。", remove: "移除", show: "顯示 FHIR 資源", apply: "套用",
+    recommended: "建議選項", applied: "已套用至醫囑草稿", override: "不採納", reason: "理由", overridden: "已不採納",
+    notSent: "回饋未被接受", evidence: "判定依據", resource: "資源", concept: "概念", value: "數值", effective: "時間",
+    missing: "缺少", losses: "無法讀取", busy: "正在詢問服務…", answered: (n, ms) => `${n} 張卡片，${ms} 毫秒`, badJson: "這不是 FHIR 資源的 JSON 陣列",
+    needDraft: "此 hook 需要醫囑草稿或預約", refused: (s) => `服務拒絕請求（${s}）`, offline: "服務沒有回應",
+    copied: "已複製", added: (x) => `已加入 ${x}`, found: (n) => `找到 ${n} 種藥品`, taken: "已採用 JSON", token: "此服務要求用戶端權杖，本頁不持有權杖",
+    docs: "連結",
+  },
+};
