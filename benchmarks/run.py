@@ -3,7 +3,9 @@
     python -m benchmarks.run [--quick]
 
 Servers run one worker each on one core, the load generator on the other. Results go to
-benchmarks/results/<time>.json and, as a table, to the terminal. Only ratios of one run mean anything.
+benchmarks/results/<time>.json and, as a table, to the terminal. Only ratios of one run mean anything. The
+ratios compare requests per second of the server's CPU time: one worker is busy on one core, so this is its
+throughput on a quiet machine, and a busy one blurs it less.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ class Row:
     observations: int
     load: Load
     rss_mb: float
+    cpu_ms: float  # of the server per request: comparable even where other work shares the cores
 
 
 def free_port() -> int:
@@ -73,6 +76,12 @@ def _rss_mb(pid: int) -> float:
         if own and "VmRSS" in fields:
             total += int(fields["VmRSS"].split()[0]) / 1024
     return total
+
+
+def _cpu_seconds(pid: int) -> float:
+    """User and system time of the process so far, with the children it waited for."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -100,7 +109,7 @@ def server(
         yield process.pid, time.perf_counter() - begun
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _uvicorn(python: Path | str, app: str, port: int) -> list[str]:
@@ -136,10 +145,10 @@ def _peer_python() -> Path | None:
 
 
 def _measured(url: str, payload: bytes, connections: int, seconds: float) -> Load:
+    """One checked request, then the load."""
     httpx.post(
         url, content=payload, headers={"Content-Type": "application/json"}, timeout=30
     ).raise_for_status()
-    measure(url, payload, connections=connections, seconds=1, core=LOAD_CORE)  # warm
     return measure(url, payload, connections=connections, seconds=seconds, core=LOAD_CORE)
 
 
@@ -153,10 +162,15 @@ def compare(seconds: float, sizes: Sequence[int], connections: int) -> list[Row]
             for name, command, path in _servers(service, peer):
                 port = free_port()
                 with server(command(port), f"http://127.0.0.1:{port}/", OWN_ENVIRONMENT) as (pid, _):
-                    load = _measured(f"http://127.0.0.1:{port}{path}", payload, connections, seconds)
-                    rows.append(Row(name, service, size, load, _rss_mb(pid)))
+                    url = f"http://127.0.0.1:{port}{path}"
+                    _measured(url, payload, connections, 1)  # warm
+                    begun = _cpu_seconds(pid)
+                    load = _measured(url, payload, connections, seconds)
+                    cpu_ms = (_cpu_seconds(pid) - begun) / load.requests * 1e3
+                    rows.append(Row(name, service, size, load, _rss_mb(pid), cpu_ms))
                 console.print(
-                    f"{service} {size} {name}: {load.per_second:.0f} req/s, p99 {load.p99_ms:.1f} ms"
+                    f"{service} {size} {name}: {load.per_second:.0f} req/s, p99 {load.p99_ms:.1f} ms, "
+                    f"{cpu_ms:.2f} ms CPU"
                 )
     return rows
 
@@ -178,12 +192,8 @@ def _servers(service: str, peer: Path | None) -> list[tuple[str, Any, str]]:
 
 
 def slope(rows: Sequence[Row], service: str) -> float | None:
-    """Log-log slope of time per request over the number of Observations."""
-    points = [
-        (r.observations, 1 / r.load.per_second)
-        for r in rows
-        if r.server == "tcell-cds" and r.service == service
-    ]
+    """Log-log slope of CPU time per request over the number of Observations."""
+    points = [(r.observations, r.cpu_ms) for r in rows if r.server == "tcell-cds" and r.service == service]
     if len(points) < 2:
         return None
     (n1, t1), (n2, t2) = points[0], points[-1]
@@ -255,6 +265,7 @@ def workers(seconds: float) -> dict[str, float]:
                     break
                 except httpx.HTTPError:
                     time.sleep(0.02)
+            _measured(url, payload, 4, 1)  # warm
             rates[str(count)] = _measured(url, payload, 4, seconds).per_second
         finally:
             process.terminate()
@@ -263,10 +274,12 @@ def workers(seconds: float) -> dict[str, float]:
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    table = Table("service", "observations", "server", "req/s", "p50 ms", "p99 ms", "RSS MB", "c/a", "c/b")
+    table = Table(
+        "service", "observations", "server", "req/s", "p50 ms", "p99 ms", "CPU ms", "RSS MB", "c/a", "c/b"
+    )
     for row in rows:
         rates = {
-            r.server: r.load.per_second
+            r.server: 1 / r.cpu_ms
             for r in rows
             if r.service == row.service and r.observations == row.observations
         }
@@ -278,9 +291,10 @@ def _table(rows: Sequence[Row]) -> Table:
             f"{row.load.per_second:.0f}",
             f"{row.load.p50_ms:.2f}",
             f"{row.load.p99_ms:.2f}",
+            f"{row.cpu_ms:.2f}",
             f"{row.rss_mb:.0f}",
-            f"{row.load.per_second / rates['floor']:.2f}" if own else "",
-            f"{row.load.per_second / rates['healthchain']:.2f}" if own and "healthchain" in rates else "",
+            f"{rates[row.server] / rates['floor']:.3f}" if own else "",
+            f"{rates[row.server] / rates['healthchain']:.2f}" if own and "healthchain" in rates else "",
         )
     return table
 
