@@ -272,7 +272,12 @@ def read_chart(
         lambda: read_drugs(context, body() if has_orders else UNKNOWN_SIZE, replaced)
     )
     services: Facts[ServiceOrder] = Facts(lambda: read_services(context, replaced))
-    conditions = Facts(lambda: read_conditions(context, b_cell_seen))
+
+    def causes(reference: str) -> frozenset[str]:
+        stated = (item for item in series("attributed_to").items if reference in item.focus)
+        return frozenset(code for item in stated for code in item.value.codes)
+
+    conditions = Facts(lambda: read_conditions(context, b_cell_seen, causes))
     procedures = Facts(lambda: read_procedures(context))
     documents = Facts(lambda: read_documents(context))
     visits = Facts(

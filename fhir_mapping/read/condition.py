@@ -178,8 +178,13 @@ def _lineage(concepts: frozenset[str], resource: Json, b_cell_seen: Callable[[],
     return (concepts - {"all_lineage_unspecified"}) | told if told else concepts
 
 
-def read_condition(resource: Json, context: Context, b_cell_seen: Callable[[], bool]) -> Condition | None:
-    """One problem, diagnosis or history item."""
+Causes = Callable[[str], frozenset[str]]
+
+
+def read_condition(
+    resource: Json, context: Context, b_cell_seen: Callable[[], bool], causes: Causes
+) -> Condition | None:
+    """One problem, diagnosis or history item. `causes(reference)` are causes that Observations state (T9)."""
     known = _state(resource, context)
     if known is None or accepted(context.pool, resource, context.losses) is None:
         return None
@@ -228,6 +233,7 @@ def read_condition(resource: Json, context: Context, b_cell_seen: Callable[[], b
         clinical_status=clinical,
         categories=categories,
         body_sites=sites,
+        attributed_to=_evident_causes(resource, context) | causes(name_of(resource)),
         recorded=context.stamps.read(resource.get("recordedDate") or resource.get("assertedDate")),
         text=next(iter(_written(resource)), ""),
         flags=frozenset(flags),
@@ -280,10 +286,18 @@ def _settled(conditions: list[Condition]) -> list[Condition]:
     return [c for c in conditions if id(c) not in dropped]
 
 
-def read_conditions(context: Context, b_cell_seen: Callable[[], bool]) -> list[Condition]:
+def _evident_causes(resource: Json, context: Context) -> frozenset[str]:
+    """Drugs and diseases that Condition.evidence names as the cause."""
+    found: frozenset[str] = frozenset()
+    for item in objs(resource.get("evidence")):
+        found |= context.codes.all_of(item.get("code"))
+    return found
+
+
+def read_conditions(context: Context, b_cell_seen: Callable[[], bool], causes: Causes) -> list[Condition]:
     """Every condition and adverse event, oldest onset first; undated ones last."""
     pool = context.pool
-    found = context.each(pool.of("Condition"), lambda r: read_condition(r, context, b_cell_seen))
+    found = context.each(pool.of("Condition"), lambda r: read_condition(r, context, b_cell_seen, causes))
     found += context.each(pool.of("AdverseEvent"), lambda r: read_adverse_event(r, context))
     return sorted(
         _settled(found),
