@@ -15,7 +15,7 @@ from cds.cli import serve
 CHROMIUM = Path("/usr/bin/chromium")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def base() -> Iterator[str]:
     """The base URL of a demo service with its FHIR server, in a thread of this process."""
     found: list[str] = []
@@ -38,8 +38,9 @@ def base() -> Iterator[str]:
     loop.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
+    """Ends with the module: the driver keeps an event loop running, which no asynchronous test may meet."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not installed")
