@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fhir_mapping import units
 from fhir_mapping.chart import Amount, EventState, Flag, LossReason, Moment, ServiceOrder, instant
+from fhir_mapping.product_words import stated_attributes
 from fhir_mapping.read.context import Context
 from fhir_mapping.read.pool import Subject, accepted, references
 from fhir_mapping.read.procedure import NAMES
@@ -19,18 +20,6 @@ _STATES = {
 }
 _NEVER = frozenset({"entered-in-error", "revoked", "unknown", "cancelled", "ended"})
 _PLANS = frozenset({"proposal", "plan", "option", "directive"})
-_DETAIL_WORDS = {
-    "irradiated": "irradiated",
-    "irradiation": "irradiated",
-    "gamma irradiated": "irradiated",
-    "照射": "irradiated",
-    "照光": "irradiated",
-    "leukoreduced": "leukoreduced",
-    "leukocyte reduced": "leukoreduced",
-    "leucodepleted": "leukoreduced",
-    "減白": "leukoreduced",
-    "減除白血球": "leukoreduced",
-}
 _ATTRIBUTES = {
     "red_cells_irradiated": ("red_cells", "irradiated"),
     "platelets_irradiated": ("platelet_product", "irradiated"),
@@ -56,16 +45,14 @@ def _occurrence(
 
 
 def _details(resource: Json, context: Context) -> frozenset[str]:
-    """Attributes by code, else by an exact word in the detail or a note."""
+    """Attributes by code, else by a plain word in the detail or a note."""
     found = context.codes.all_of(resource.get("orderDetail"))
     words = [text(item.get("text")) for item in objs(resource.get("orderDetail"))] + notes(resource)
     for item in objs(resource.get("orderDetail")):  # R5
         for parameter in objs(item.get("parameter")):
             found |= context.codes.all_of(parameter.get("valueCodeableConcept"))
     for word in words:
-        known = _DETAIL_WORDS.get(word.casefold().strip(" .。"))
-        if known is not None:
-            found |= {known}
+        found |= stated_attributes(word)
     return found
 
 

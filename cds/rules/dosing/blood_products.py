@@ -28,6 +28,7 @@ from cds.engine.case import Case, once_per_case
 from cds.engine.rule import rule
 from cds.rules.evidence import of_anchor
 from fhir_mapping.chart import Anchor, ConditionState, DrugRecord, DrugState, EventState, ServiceOrder
+from fhir_mapping.product_words import stated_attributes
 
 RULE = "dosing.blood-products"
 BLEEDING = ("bleeding", "intracranial_hemorrhage", "epistaxis")
@@ -90,13 +91,6 @@ class Ordered:
     units: int | None
 
 
-def _words(text: str) -> bool:
-    folded = text.casefold()
-    return "照射" in folded or (
-        "irradiated" in folded and "non-irradiated" not in folded and "not irradiated" not in folded
-    )
-
-
 def _row(case: Case, concepts: frozenset[str]) -> tuple[Mapping[str, Any], bool] | None:
     for row in case.p(RULE).table("products"):
         if row.get("irradiated") in concepts:
@@ -117,14 +111,15 @@ def _orders(case: Case) -> Iterator[Ordered]:
         found = _row(case, order.concepts)
         if found is not None:
             row, named = found
-            irradiated = named or "irradiated" in order.details or _words(order.text)
+            irradiated = named or "irradiated" in order.details | stated_attributes(order.text)
             units = None if order.quantity is None else int(order.quantity.value)
             yield Ordered(order.reference, row, _day(case, order), irradiated, units)
     for drug in drugs:
         found = _row(case, drug.concepts)
         if found is not None:
             row, named = found
-            yield Ordered(drug.reference, row, _drug_day(case, drug), named or _words(drug.name), None)
+            irradiated = named or "irradiated" in stated_attributes(drug.name)
+            yield Ordered(drug.reference, row, _drug_day(case, drug), irradiated, None)
 
 
 def _day(case: Case, order: ServiceOrder) -> date:
