@@ -14,13 +14,17 @@ from decimal import Decimal
 from cards.finding import Evidence
 from cds.engine.case import Case, once_per_case
 from cds.rules.evidence import of_observation
-from fhir_mapping.chart import ConditionState, Observation
+from fhir_mapping.chart import ConditionState, DrugRecord, Observation, Route
 
 RULE = "grading.icaht"
 LAST_EARLY_DAY = 30
 NEXT_THERAPY = ("class_antineoplastics",)
 CAR_T = "class_cell_gene_therapy"
-NOT_A_NEXT_THERAPY = frozenset({"iec_hs", "hlh", "crs", "icans", "gvhd"})
+# given for a toxicity, not against the tumour
+NOT_A_NEXT_THERAPY = frozenset({"iec_hs", "hlh", "crs", "icans", "gvhd", "purpose_car_t_switch_off"})
+TOXICITY_DRUGS = frozenset({"ruxolitinib"})
+HLH = ("iec_hs", "hlh")
+HLH_DRUGS = frozenset({"etoposide"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +263,19 @@ def _late(case: Case, counts: Sequence[Count], day: int) -> Late | None:
 # --- where counting ends
 
 
+def _against_tumour(case: Case, drug: DrugRecord) -> bool:
+    """A systemic antineoplastic that is not known to treat a toxicity of the cells."""
+    if CAR_T in drug.concepts or TOXICITY_DRUGS & drug.concepts:
+        return False
+    if NOT_A_NEXT_THERAPY & (drug.reasons | drug.purposes):
+        return False
+    if drug.route is not None and not drug.route.systemic and drug.route is not Route.OTHER:
+        return False
+    if not HLH_DRUGS & drug.concepts:
+        return True
+    return not any(c.state is ConditionState.ACTIVE for c in case.chart.conditions.of(*HLH))
+
+
 def _ended(case: Case, day0: date) -> tuple[str, date | None]:
     """Progression, next antineoplastic therapy or death after D0, whichever came first."""
     found: list[tuple[date, str]] = []
@@ -275,13 +292,7 @@ def _ended(case: Case, day0: date) -> tuple[str, date | None]:
             found.append((condition.onset.date, "progression"))
     for drug in case.chart.drugs.of(*NEXT_THERAPY):
         start = drug.timing.first
-        if (
-            drug.given
-            and start is not None
-            and start.date > day0
-            and CAR_T not in drug.concepts
-            and not NOT_A_NEXT_THERAPY & drug.reasons
-        ):
+        if drug.given and start is not None and start.date > day0 and _against_tumour(case, drug):
             found.append((start.date, "next-therapy"))
     died = case.chart.patient.died
     if died is not None:

@@ -143,6 +143,15 @@ def _score_line(case: Case) -> Message:
     return msg("score.unknown")
 
 
+def _score_values(case: Case) -> dict[str, int]:
+    score, recorded = hematotox(case), recorded_score(case)
+    if score is not None and score.low == score.high:
+        return {"score": score.low}
+    if score is not None and score.group is not Group.UNCLEAR:
+        return {"score_min": score.low, "score_max": score.high}
+    return {} if recorded is None else {"recorded_score": recorded[0]}
+
+
 @rule(RULE)
 def grade_icaht_risk(case: Case) -> Iterator[Finding]:
     """The profile around the infusion."""
@@ -155,12 +164,12 @@ def grade_icaht_risk(case: Case) -> Iterator[Finding]:
         detail.append(Bullet(msg("profile", factors=_names(profile))))
     if other:
         detail.append(Bullet(msg("other", factors=_names(other))))
-    values: dict[str, str | list[str]] = {"row": risk.value}
+    score = hematotox(case)
+    values: dict[str, str | int | list[str]] = {"row": risk.value, **_score_values(case)}
     if profile:
         values["profile_factors"] = [f.name for f in profile]
     if other:
         values["other_factors"] = [f.name for f in other]
-    score = hematotox(case)
     missing = () if score is None or risk is not Risk.UNKNOWN else tuple(Missing(c) for c in score.missing)
     if risk is Risk.UNKNOWN and not missing:
         missing = (Missing("car_hematotox"),)
