@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,6 +48,7 @@ from fhir_mapping.read import read_chart, read_drafts
 from fhir_mapping.terminology import Terminology, load
 
 Json = Mapping[str, Any]
+_FHIR_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 # Positions of the findings that this user overrode at order-select for the same order; never raises.
 Overridden = Callable[[HookRequest, Sequence[Finding], Chart], Awaitable[Collection[int]]]
 
@@ -229,6 +231,12 @@ async def answer(
     )
 
 
+def _addressable(resource: Json) -> bool:
+    """Can an action name it? Only by a FHIR id; an order with another one is judged but not touched."""
+    found = resource.get("id")
+    return isinstance(found, str) and _FHIR_ID.fullmatch(found) is not None
+
+
 def in_scope(chart: Chart) -> bool:
     """CAR-T or bispecific therapy, given, planned or proposed. No rule speaks of anybody else."""
     course = chart.course
@@ -259,7 +267,7 @@ def _context(
         now=case.now,
         patient=f"Patient/{request.patient_id}",
         sign_offs=runtime.sign_offs,
-        drafts={f"{r['resourceType']}/{r['id']}": r for r in hooked if isinstance(r.get("id"), str)},
+        drafts={f"{r['resourceType']}/{r['id']}": r for r in hooked if _addressable(r)},
         encounter=f"Encounter/{request.encounter_id}" if request.encounter_id else "",
         requester=request.user_id if request.user_id.startswith("Practitioner") else "",
         max_cards=runtime.settings.max_cards,
