@@ -10,6 +10,7 @@ from fhir_mapping.read.amounts import amount, volume_ml
 from fhir_mapping.read.coding import NO_CONCEPTS, Coded, codings
 from fhir_mapping.read.context import Context
 from fhir_mapping.read.shape import EMPTY, Json, name_of, obj, objs, text
+from fhir_mapping.terminology.systems import CVX, trimmed
 
 DRUG_NAMES = frozenset({"drug", "drug_class", "vaccine", "blood_product"})
 _SUBSTANCE_KINDS = ("drug", "vaccine", "blood_product")
@@ -22,6 +23,9 @@ _ATC_ROUTES = (
     ("A07EA", Route.RECTAL),
 )
 _TOPICAL = "_topical"
+_ANY_VACCINE = "class_vaccines"
+_VACCINE_WORDS = ("vaccine", "vaccines", "疫苗")
+_ANTIBODIES = ("globulin", "antitoxin", "antibody", "球蛋白", "抗毒素")  # CVX lists these too: no vaccines
 FLUIDS = frozenset({"sodium_chloride", "crystalloid", "hypertonic_saline"})
 
 
@@ -72,6 +76,7 @@ class _Found:
     contradictory: bool = False
     by_name: bool = False
     known_by_code: bool = False
+    vaccine_code: bool = False
 
     def add(self, coded: Coded, raw: object) -> None:
         if coded.contradictory:
@@ -85,6 +90,7 @@ class _Found:
         )
         if written:
             self.names.append(written)
+        self.vaccine_code = self.vaccine_code or any(trimmed(system) == CVX for system, _ in codings(raw))
         self.atc += [code.upper() for system, code in codings(raw) if "atc" in system.casefold()]
 
 
@@ -145,8 +151,14 @@ def _identify(order: Json, concept: object, link: Json, context: Context) -> Ide
         context.losses.add(LossReason.CONTRADICTORY, name_of(order), text="contradictory codes")
         return Identity(name=name, form=form, lot=lot, flags=frozenset(flags))
     concepts = frozenset(found.concepts)
+    named = name or _first_name(concepts, context)
+    if not concepts and _some_vaccine(found):
+        concepts = frozenset({_ANY_VACCINE})
+    unresolved = bool(link) and not (concepts or name or found.coded)
+    if unresolved:
+        context.losses.add(LossReason.NOT_FETCHED, name_of(order), text="medication")
     return Identity(
-        name=name or _first_name(concepts, context),
+        name=named,
         concepts=concepts,
         ingredients=tuple(sorted(context.codes.of_kind(concepts, *_SUBSTANCE_KINDS))),
         identified=bool(concepts or name or found.atc),
@@ -156,6 +168,14 @@ def _identify(order: Json, concept: object, link: Json, context: Context) -> Ide
         atc=tuple(found.atc),
         flags=frozenset(flags),
     )
+
+
+def _some_vaccine(found: _Found) -> bool:
+    """No vaccine that is known, but one by its code system or by the last word of its name."""
+    names = [name.casefold().rstrip() for name in found.names]
+    if any(word in name for name in names for word in _ANTIBODIES):
+        return False
+    return found.vaccine_code or any(name.endswith(_VACCINE_WORDS) for name in names)
 
 
 def _first_name(concepts: frozenset[str], context: Context) -> str:

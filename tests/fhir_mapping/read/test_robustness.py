@@ -345,3 +345,22 @@ def test_an_empty_chart_answers(read: Callable[[Chart], Any]) -> None:
     assert not seen.course.any_evidence
     assert seen.exposures == ()
     assert seen.now == NOW
+
+
+def test_an_administration_whose_medication_cannot_be_resolved_is_a_loss() -> None:
+    lost = {
+        "resourceType": "MedicationAdministration",
+        "id": "lost",
+        "status": "completed",
+        "subject": {"reference": "Patient/p1"},
+        "medicationReference": {"reference": "Medication/gone"},
+        "effectiveDateTime": "2025-04-14T09:00:00+08:00",
+    }
+    named = {
+        **lost,
+        "id": "named",
+        "medicationReference": {"reference": "Medication/gone", "display": "tocilizumab"},
+    }
+    found = chart(make.patient(), lost, named)
+    assert [d.reference for d in found.drugs.of("tocilizumab")] == ["MedicationAdministration/named"]
+    assert [x.resource for x in found.losses] == ["MedicationAdministration/lost"]
