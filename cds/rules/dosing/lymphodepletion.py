@@ -445,6 +445,7 @@ def _plan_finding(case: Case, found: Orders) -> Finding:
         return _no_regimen(case, found)
     there = ordered_drugs(case, found.drugs)
     complete = all(plan.drug in there for plan in regimen.drugs)
+    sound = complete and not any(True for drug in found.drugs for _ in _order_findings(case, drug))
     m2 = body_surface(case)
     blocked = _blocked(case)
     shown: dict[str, Shown] = {
@@ -477,10 +478,10 @@ def _plan_finding(case: Case, found: Orders) -> Finding:
     missing = [*m2.missing] if m2.value is None else []
     if cystitis is not None:
         missing.append(Missing("hemorrhagic_cystitis", resource=cystitis.reference))
-    key = "plan-no-surface" if m2.value is None else "plan-complete" if complete else "plan"
+    key = "plan-no-surface" if m2.value is None else "plan-complete" if sound else "plan"
     return Finding(
         rule=RULE,
-        outcome=Outcome.PASS if complete else Outcome.ADVISE,
+        outcome=Outcome.PASS if sound else Outcome.ADVISE,
         indicator=Indicator.INFO,
         summary=msg(f"summary.{key}", **shown),
         subject="plan",
