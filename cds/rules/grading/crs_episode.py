@@ -282,7 +282,7 @@ def _state(case: Case, at: datetime) -> CrsState:
             return replace(base, gate=Gate.RESOLVED, low=0, high=0, masking=hidden)
         blank = newest is None and not bp.measured and not bp.low and not o2.recorded
         if blank and recorded is not None and recorded.grade is not None:
-            return _by_clinician(base)
+            return _by_clinician(replace(base, missing=("body_temperature", "bp_systolic")))
         if hidden:
             gate = Gate.INFECTION if infections else Gate.FEVER_EARLIER
             return _graded(replace(base, gate=gate, masking=hidden))
