@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from cards.finding import (
@@ -97,6 +98,21 @@ def _duplicates(proposal: DrugProposal, record: DrugRecord) -> bool:
     return abs(proposal.dose.value - record.dose.amount.value) <= proposal.dose.value * _SAME_DOSE
 
 
+def _overlap(case: Case, proposal: DrugProposal, record: DrugRecord) -> bool:
+    """The proposed doses and those of the order fall into the same days; an unknown day counts as today."""
+    begin = proposal.start or case.today
+    begin = begin.date() if isinstance(begin, datetime) else begin
+    repeat, timing = proposal.repeat, record.timing
+    end = None
+    if repeat.count == 1:
+        end = begin
+    elif repeat.days is not None:
+        end = begin + timedelta(days=repeat.days - 1)
+    first = case.today if timing.first is None else timing.first.first_date
+    last = None if timing.ongoing else (timing.last or timing.first)
+    return (end is None or first <= end) and (timing.ongoing or last is None or last.date >= begin)
+
+
 def _already_ordered(case: Case, proposal: DrugProposal, deleted: set[str]) -> bool:
     given_for = {d.request for d in case.chart.administrations(proposal.drug) if d.request}
     for record in case.chart.orders(proposal.drug):
@@ -105,11 +121,12 @@ def _already_ordered(case: Case, proposal: DrugProposal, deleted: set[str]) -> b
             and record.reference not in deleted
             and record.reference not in given_for
             and _pending(record, case)
+            and _overlap(case, proposal, record)
             and _duplicates(proposal, record)
         ):
             return True
     return any(
-        draft.reference not in deleted and _duplicates(proposal, draft)
+        draft.reference not in deleted and _overlap(case, proposal, draft) and _duplicates(proposal, draft)
         for draft in case.chart.drafts.drugs.of(proposal.drug)
     )
 
