@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 WIDTHS = (1280, 390)
-LANGUAGES = {"en": ("Critical", "cards in"), "zh-TW": ("危急", "張卡片")}
+LANGUAGES = {"en": ("Critical", "Cards: "), "zh-TW": ("危急", "張卡片")}
 
 
 @pytest.fixture
@@ -87,6 +87,14 @@ def test_the_keyboard_alone_fires_a_hook(page: Any, base: str) -> None:
     page.focus("#patient")
     page.keyboard.press("Enter")
     page.locator("article").first.wait_for()
+
+
+def test_a_missing_encounter_is_named(page: Any, base: str) -> None:
+    _open(page, base, "en", "demo-crs-grade-3")
+    page.select_option("#service", "all-encounter-discharge")
+    page.fill("#encounter", "")
+    page.click("button.primary")
+    assert "encounter id" in page.locator("#status").inner_text()
 
 
 def test_text_of_a_chart_never_becomes_markup(page: Any, base: str) -> None:

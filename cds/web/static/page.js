@@ -68,7 +68,7 @@ function requestBody() {
   const hook = state.services.find((s) => s.id === $("service").value)?.hook ?? "patient-view";
   const context = { userId: "Practitioner/demo", patientId: $("patient").value.trim() };
   if ($("encounter").value.trim()) context.encounterId = $("encounter").value.trim();
-  if (MINIMUM[hook] && !context.encounterId) { $("encounter").focus(); return null; }
+  if (MINIMUM[hook] && !context.encounterId) { say(t().needEncounter, true); $("encounter").focus(); return null; }
   if (KINDS[hook]) {
     if (!state.drafts.length) { say(t().needDraft, true); return null; }
     context[KINDS[hook]] = bundle(state.drafts);
@@ -193,7 +193,7 @@ async function start() {
   if (state.demo.patients.length) { $("story").value = state.demo.patients[0].id; takeStory(); }
 }
 
-$("ask").addEventListener("submit", (event) => { event.preventDefault(); fire(); });
+$("ask").addEventListener("submit", (event) => { event.preventDefault(); fire().then(() => { if (state.cards) $("cards").focus(); }); });
 $("story").addEventListener("change", takeStory);
 $("saved").addEventListener("change", takeSaved);
 $("drug").addEventListener("input", searchDrugs);
