@@ -43,5 +43,13 @@ SOAK_RATE ?= 20
 soak: $(STAMP)
 	$(BIN)/python -m fuzz.soak --minutes $(SOAK_MINUTES) --rate $(SOAK_RATE)
 
+browser: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,browser]'
+	npm install --prefix tests/browser --no-save --no-package-lock --no-audit --no-fund --loglevel=error axe-core
+	$(BIN)/python -m pytest tests/browser
+
+docs: $(STAMP)
+	$(BIN)/python -m cds.docs
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info
