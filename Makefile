@@ -15,6 +15,13 @@ $(VENV)/.lint: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,lint]'
 	@touch $@
 
+medplum := tests/integration/medplum/node_modules/.package-lock.json
+$(medplum): tests/integration/medplum/package-lock.json
+	npm ci --prefix tests/integration/medplum --no-audit --no-fund --loglevel=error
+
+integration: $(STAMP) $(medplum)
+	$(BIN)/python -m pytest tests/integration
+
 demo: $(STAMP)
 	$(BIN)/python -m cds.cli.demo
 
@@ -43,10 +50,13 @@ SOAK_RATE ?= 20
 soak: $(STAMP)
 	$(BIN)/python -m fuzz.soak --minutes $(SOAK_MINUTES) --rate $(SOAK_RATE)
 
-browser: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,browser]'
-	npm install --prefix tests/browser --no-save --no-package-lock --no-audit --no-fund --loglevel=error axe-core
+browser: $(VENV)/.browser
 	$(BIN)/python -m pytest tests/browser
+
+$(VENV)/.browser: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,browser]'
+	npm install --prefix tests/browser --no-save --no-package-lock --no-audit --no-fund --loglevel=error axe-core@4.14.1
+	@touch $@
 
 docs: $(STAMP)
 	$(BIN)/python -m cds.docs

@@ -76,7 +76,7 @@ def _lab(
     bench: Bench, concept: str, when: datetime, style: str, dice: random.Random, centre: float
 ) -> Resource:
     nhi, unit, _, spread, low, high, si_unit, factor = LABS[concept]
-    value, scale = centre + dice.uniform(-spread, spread), 1.0
+    value, scale = max(centre * 0.5, centre + dice.uniform(-spread, spread)), 1.0
     resource = _observation(bench, concept, when, "laboratory")
     quantity: Resource = {}
     if style == "si":
