@@ -37,7 +37,12 @@ def answer_rows(answer: Answer, identity: Identity, mode: str, now: datetime) ->
     request, call_id = answer.request, uuid4().hex
     patient = identity.of(Kind.PATIENT, request.fhir_server, request.patient_id)
     user = identity.of(Kind.USER, request.user_id)
-    shared: dict[str, Any] = {"call": call_id, "at": now, "hook": str(request.hook), "ruleset": answer.ruleset}
+    shared: dict[str, Any] = {
+        "call": call_id,
+        "at": now,
+        "hook": str(request.hook),
+        "ruleset": answer.ruleset,
+    }
     shared |= {"patient": patient, "user": user}
     call = {
         "id": call_id,

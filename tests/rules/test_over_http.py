@@ -1,6 +1,5 @@
 """Every case once more, as a CDS Hooks call over HTTP; every response goes through the walker."""
 
-
 import httpx
 import pytest
 

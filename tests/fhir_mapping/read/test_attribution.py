@@ -1,4 +1,4 @@
-"""What an event is attributed to (chart-facts T9): Condition.evidence, or an Observation about the Condition."""
+"""What an event is attributed to (chart-facts T9): evidence in the Condition, or an Observation about it."""
 
 from typing import Any
 
