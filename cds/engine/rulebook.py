@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from fhir_mapping.terminology import Terminology
-
 from cards.finding import Indicator
 from cds import __version__
 from cds.engine.case import Facility
@@ -18,6 +16,7 @@ from cds.engine.parameters import Parameters
 from cds.engine.rule import DOMAINS, ORDER_HOOKS, Hook, Rule, all_rules
 from cds.engine.site import SiteFile, load_site_file
 from fhir_mapping.chart import Drafts
+from fhir_mapping.terminology import Terminology
 
 # Findings of these rules ride on a patient-view grading card; on order hooks they stand alone.
 HOST_HOOK = Hook.PATIENT_VIEW

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from fhir_mapping.terminology import load
 
 from cards.finding import Finding
 from cds.engine.case import Case, Facility, OrderContext
@@ -20,6 +19,7 @@ from cds.engine.rule import Hook
 from cds.engine.rulebook import Rulebook, load_rulebook
 from fhir_mapping import read_chart
 from fhir_mapping.chart import Chart
+from fhir_mapping.terminology import load
 from tests.casebook.shorthand import ZONE, Bench, add
 
 RULES = Path(__file__).parent.parent / "rules"
