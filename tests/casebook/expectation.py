@@ -32,14 +32,15 @@ def _plain(value: object) -> object:
     return value
 
 
-def _same(expected: object, actual: object) -> bool:
+def same_value(expected: object, actual: object) -> bool:
+    """Equal as a case file writes values: numbers by size, dates as ISO text, lists item by item."""
     expected, actual = _plain(expected), _plain(actual)
     if isinstance(expected, bool) or isinstance(actual, bool):
         return expected is actual
     if isinstance(expected, int | float) and isinstance(actual, int | float):
         return abs(expected - actual) <= 1e-6 * max(1.0, abs(float(expected)))
     if isinstance(expected, list) and isinstance(actual, list):
-        return len(expected) == len(actual) and all(map(_same, expected, actual))
+        return len(expected) == len(actual) and all(map(same_value, expected, actual))
     return str(expected) == str(actual)
 
 
@@ -74,7 +75,7 @@ def _details(wanted: Mapping[str, Any], proposal: object) -> list[str]:
     found: list[str] = []
 
     def check(key: str, actual: object) -> None:
-        if key in wanted and not _same(wanted[key], actual):
+        if key in wanted and not same_value(wanted[key], actual):
             found.append(f"{key} is {_plain(actual)!r}, not {wanted[key]!r}")
 
     if isinstance(proposal, DrugProposal):
@@ -86,7 +87,7 @@ def _details(wanted: Mapping[str, Any], proposal: object) -> list[str]:
                     found.append(f"{key} is {amount.value} {amount.unit}, not none")
                 continue
             expected = quantity(wanted[key])
-            matches = amount is not None and _same(expected["value"], amount.value)
+            matches = amount is not None and same_value(expected["value"], amount.value)
             if not matches or amount is None or amount.unit != expected["unit"]:
                 found.append(f"{key} is {amount}, not {wanted[key]}")
         check("route", proposal.route.value if proposal.route else None)
@@ -139,13 +140,13 @@ def differences(wanted: Mapping[str, Any], finding: Finding) -> list[str]:
     for key, actual in plain.items():
         if key in wanted:
             expected = None if wanted[key] == "none" and key == "indicator" else wanted[key]
-            if not (expected is None and actual is None) and not _same(expected, actual):
+            if not (expected is None and actual is None) and not same_value(expected, actual):
                 found.append(f"{key} is {_plain(actual)!r}, not {wanted[key]!r}")
     if "resource" in wanted and finding.resource.rpartition("/")[2] != wanted["resource"].rpartition("/")[2]:
         found.append(f"resource is {finding.resource!r}, not {wanted['resource']!r}")
     for key, expected in wanted.get("values", {}).items():
         actual = finding.values.get(key)
-        if not _same(expected, actual):
+        if not same_value(expected, actual):
             found.append(f"values.{key} is {_plain(actual)!r}, not {expected!r}")
     missing = {m.concept for m in finding.missing}
     for concept in wanted.get("missing", []):
@@ -168,7 +169,7 @@ def differences(wanted: Mapping[str, Any], finding: Finding) -> list[str]:
         if not any(
             t.rule == treatment["rule"]
             and treatment.get("outcome", t.outcome) == t.outcome
-            and all(_same(v, t.values.get(k)) for k, v in treatment.get("values", {}).items())
+            and all(same_value(v, t.values.get(k)) for k, v in treatment.get("values", {}).items())
             for t in finding.treatment
         ):
             found.append(f"no treatment {treatment}")

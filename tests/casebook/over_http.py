@@ -9,7 +9,7 @@ from typing import Any
 
 from cds.settings import Settings
 from tests.casebook.case_file import Written, rulebook
-from tests.casebook.expectation import _same
+from tests.casebook.expectation import same_value
 from tests.casebook.shorthand import ZONE, Bench, Resource
 
 CLOCK: ContextVar[datetime] = ContextVar("case clock")
@@ -110,12 +110,12 @@ def _matches(wanted: Mapping[str, Any], card: Mapping[str, Any]) -> bool:
     if wanted["indicator"] != card["indicator"]:
         return False
     for key in ("outcome", "grade"):
-        if wanted.get(key) is not None and not _same(wanted[key], finding.get(key)):
+        if wanted.get(key) is not None and not same_value(wanted[key], finding.get(key)):
             return False
-    if "row" in wanted and not _same(wanted["row"], finding["values"].get("row")):
+    if "row" in wanted and not same_value(wanted["row"], finding["values"].get("row")):
         return False
     return all(
-        _same(value, finding.get("values", {}).get(key))
+        same_value(value, finding.get("values", {}).get(key))
         for key, value in wanted.get("values", {}).items()
         if not isinstance(value, list | dict)
     )
