@@ -154,7 +154,7 @@ def _before_infusion(facts: CourseFacts, found: _Found) -> CarTCourse:
         collected=own[-1].date if own else None,
         infusion=infusion.date if infusion is not None else None,
     )
-    first, last = ldc_anchors(ldc_doses(records, events, ldc_bookings(facts, since)))
+    first, last = ldc_anchors(ldc_doses(records, events, ldc_bookings(facts, since), facts.now.date()))
     diseased = any(
         c.state is ConditionState.ACTIVE and not c.concepts.isdisjoint(_CAR_T_DISEASES)
         for c in facts.conditions
@@ -203,7 +203,7 @@ def _after_infusion(facts: CourseFacts, found: _Found) -> CarTCourse:
         infusion=infused.date,
     )
     records = [d for d in records if d.state is not DrugState.DRAFT]
-    first, last = ldc_anchors(ldc_doses(records, events, []))
+    first, last = ldc_anchors(ldc_doses(records, events, [], facts.now.date()))
     bags = tuple(
         sorted(
             (i.bag for i in group if i.bag is not None),

@@ -65,9 +65,13 @@ def _inferred(drugs: list[DrugRecord], collected: date | None, infusion: date | 
         first, last = drug.timing.first, _last_day(drug)
         if first is None or drug in chosen:
             continue
-        beside = "cyclophosphamide" in drug.concepts and any(
-            abs((first.date - day).days) <= 1 for day in starts
-        )
+        if fludarabine:
+            # with fludarabine goes the cyclophosphamide that starts beside it; all else is bridging
+            if "cyclophosphamide" in drug.concepts and any(
+                abs((first.date - day).days) <= 1 for day in starts
+            ):
+                chosen.append(drug)
+            continue
         gap = None if infusion is None or last is None else (infusion - last).days
         in_time = gap is not None and _LDC_GAP[0] <= gap <= _LDC_GAP[1]
         fits = drug.is_any({"cyclophosphamide", "bendamustine"}) or (
@@ -75,7 +79,7 @@ def _inferred(drugs: list[DrugRecord], collected: date | None, infusion: date | 
         )
         if "etoposide" in drug.concepts and not any("cytarabine" in d.concepts for d in window):
             fits = False
-        if beside or (in_time and fits):
+        if in_time and fits:
             chosen.append(drug)
     return chosen
 
@@ -89,8 +93,35 @@ class _Dose:
     flags: frozenset[Flag]
 
 
+def _booked_doses(bookings: list[Anchor], today: date) -> list[_Dose]:
+    """Booked days to come, of the stronger kind; where all have passed, the days that were booked."""
+    dated = [a for a in bookings if a.when is not None]
+    ahead = [a for a in dated if a.date is not None and a.date >= today]
+    chosen = ahead or dated
+    strongest = min((STRENGTH.index(a.evidence) for a in chosen), default=0)
+    return [
+        _Dose(a.when, None, a.evidence, a.reference, a.flags)
+        for a in chosen
+        if a.when is not None and a.evidence is STRENGTH[strongest]
+    ]
+
+
+def _with_bookings(found: list[_Dose], bookings: list[Anchor], today: date) -> list[_Dose]:
+    """Until the first dose is given, a booked day to come beats the days of earlier orders."""
+    if any(dose.evidence is Evidence.DONE for dose in found):
+        return found
+    booked = _booked_doses(bookings, today)
+    days = [dose.start.date for dose in booked]
+    if found and (not days or max(days) < today):
+        return found
+    return [*booked, *(dose for dose in found if dose.start.date >= min(days))]
+
+
 def ldc_doses(
-    records: list[DrugRecord], events: Sequence[Procedure | ServiceOrder], bookings: list[Anchor]
+    records: list[DrugRecord],
+    events: Sequence[Procedure | ServiceOrder],
+    bookings: list[Anchor],
+    today: date,
 ) -> list[_Dose]:
     found: list[_Dose] = []
     for record in records:
@@ -120,12 +151,9 @@ def ldc_doses(
             found.append(_Dose(event.when, event.until, evidence, event.reference, event.flags))
             if event.until is not None and event.until.date != event.when.date:
                 found.append(_Dose(event.until, event.until, evidence, event.reference, event.flags))
-    if not found:
-        found = [
-            _Dose(a.when, None, a.evidence, a.reference, a.flags) for a in bookings if a.when is not None
-        ]
     return sorted(
-        found, key=lambda d: (d.start.latest, d.start.earliest, STRENGTH.index(d.evidence), d.reference)
+        _with_bookings(found, bookings, today),
+        key=lambda d: (d.start.latest, d.start.earliest, STRENGTH.index(d.evidence), d.reference),
     )
 
 

@@ -34,7 +34,16 @@ from cds.rules.washout.concerns import drafts_hold, drugs_of_rows
 from cds.rules.washout.intervals import Interval, Line, badness, judge, worst_line
 from cds.rules.washout.leukapheresis import OVERRIDES, applies, intervals, planned_collection
 from cds.rules.washout.uses import Use, draft_uses, uses
-from cds.rules.washout.wording import Values, last_dose, latest_day, line_values, notes, shown_name, table
+from cds.rules.washout.wording import (
+    Values,
+    last_dose,
+    latest_day,
+    line_values,
+    notes,
+    open_ended,
+    shown_name,
+    table,
+)
 from fhir_mapping.chart import Drafts, Flag, Route
 
 RULE = "washout.five-half-lives"
@@ -177,10 +186,12 @@ def _page(case: Case) -> Iterator[Finding]:
         return
     worst = lines[0]
     failing = [line for line in lines if line.outcome is Outcome.NOT_MET]
-    earliest = latest_day(lines)
+    earliest = None if open_ended(lines) else latest_day(lines)
     severity = [_indicator(case, line) or Indicator.INFO for line in lines]
     values: Values = dict(line_values(worst))
     values["lines"] = [line_values(line) for line in lines]
+    if day is not None:
+        values["leukapheresis"] = day
     if earliest is not None:
         values["earliest"] = earliest
     if unknown:

@@ -132,6 +132,10 @@ def _replacement(case: Case, record: DrugRecord, drug: str) -> bool:
         return True
     if drug not in REPLACEMENT_DRUGS or record.purposes or record.reasons:
         return False
+    return _adrenal_insufficiency(case)
+
+
+def _adrenal_insufficiency(case: Case) -> bool:
     conditions = case.chart.conditions.of("adrenal_insufficiency")
     return any(condition.state is ConditionState.ACTIVE for condition in conditions)
 
@@ -201,7 +205,7 @@ def _steroid(case: Case, record: DrugRecord, drug: str) -> Hit | None:
             if between is not None:
                 return Hit(record, drug, Row.STEROID_BEFORE, Outcome.STOP, Indicator.WARNING, between)
     after = _overlaps(record, max(at.day0, case.today) if at.infused else at.day0, until)
-    if after is None or toxicity_recorded(case):
+    if after is None or toxicity_recorded(case) or (at.infused and _adrenal_insufficiency(case)):
         return None
     return Hit(record, drug, Row.STEROID_AFTER, Outcome.REVIEW, Indicator.WARNING, after)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
-from cards.finding import Indicator, Message, Outcome, msg
+from cards.finding import Days, Indicator, Outcome, Shown, msg
 from cds.engine.parameters import Parameters
 from cds.rules.washout.uses import End, Use
 from fhir_mapping.chart import add_months
@@ -37,13 +37,13 @@ class Interval:
     def ranged(self) -> bool:
         return self.full != self.low
 
-    def needed(self) -> Message:
+    def needed(self) -> Shown:
         """The interval in words: "84 days", "21 to 28 days", "6 months"."""
         if self.months:
             return msg("interval.months", months=self.low)
         if self.ranged:
             return msg("interval.range", low=self.low, high=self.full)
-        return msg("interval.days", days=self.low)
+        return Days(self.low)
 
 
 @dataclass(frozen=True, slots=True)

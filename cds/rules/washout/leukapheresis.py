@@ -47,6 +47,7 @@ from cds.rules.washout.wording import (
     latest_day,
     line_values,
     notes,
+    open_ended,
     shown_name,
     table,
     unique,
@@ -183,6 +184,11 @@ def _with_counts(case: Case, line: Line) -> Line:
     return replace(line, outcome=Outcome.NOT_MET if state is Counts.TOO_FEW else Outcome.UNKNOWN)
 
 
+def _interval_met(line: Line) -> bool:
+    """The days are long enough; what is open or failing is the count of cells."""
+    return line.interval.needs_counts and line.gap is not None and line.gap >= (line.needed or 0)
+
+
 def _counts_missing(case: Case, lines: Iterable[Line]) -> tuple[Missing, ...]:
     asked = any(line.interval.needs_counts and line.outcome is Outcome.UNKNOWN for line in lines)
     return peripheral_counts(case)[2] if asked else ()
@@ -276,9 +282,8 @@ def _summary_key(line: Line) -> str:
         return "last-unknown"
     if line.outcome is Outcome.UNKNOWN:
         return "counts-unknown"
-    if line.outcome is Outcome.NOT_MET and line.earliest is not None and line.gap is not None:
-        # days long enough, cells too few
-        return "not-met" if line.gap < (line.needed or 0) else "counts-too-few"
+    if line.outcome is Outcome.NOT_MET:
+        return "counts-too-few" if _interval_met(line) else "not-met"
     if line.outcome is Outcome.WAIVED:
         return "waived"
     return "dose-unknown" if line.possible is not None else "met"
@@ -492,6 +497,22 @@ def _possible_collection(case: Case, resource: str) -> Iterator[Finding]:
     )
 
 
+def _page_key(worst: Line, day: date | None, relevant: bool) -> str:
+    """Which sentence sums up the page: what its worst line is."""
+    if worst.outcome is Outcome.NOT_MET and worst.end.ongoing:
+        return "ongoing"
+    if worst.outcome in (Outcome.NOT_MET, Outcome.UNKNOWN) and _interval_met(worst):
+        return "counts-too-few" if worst.outcome is Outcome.NOT_MET else "counts-unknown"
+    if worst.outcome is Outcome.NOT_MET:
+        return "not-met" if day is not None else "date"
+    if worst.outcome is Outcome.UNKNOWN:
+        return "unknown"
+    if day is None:
+        return "date" if relevant else "free"
+    short = {Outcome.WAIVED: "waived", Outcome.MET_MINIMUM: "met-minimum"}
+    return short.get(worst.outcome, "met")
+
+
 def _page(case: Case) -> Iterator[Finding]:
     """The patient's page: every use in one table, worst first."""
     day = planned_collection(case)
@@ -501,7 +522,10 @@ def _page(case: Case) -> Iterator[Finding]:
             yield _no_history(case, "", None)
         return
     worst = lines[0]
+    open_lines = open_ended(lines)
     earliest = latest_day(lines)
+    if open_lines and earliest is not None and earliest <= (day or case.today):
+        earliest = None  # what has no end yet decides
     failing = [line for line in lines if line.outcome is Outcome.NOT_MET]
     unknown = [line for line in lines if line.outcome is Outcome.UNKNOWN]
     relevant = [x for x in lines if x.outcome is not Outcome.INFO or (x.earliest or date.min) > case.today]
@@ -518,20 +542,11 @@ def _page(case: Case) -> Iterator[Finding]:
         "gap": Days(worst.gap) if worst.gap is not None else msg("cell.none"),
         "needed": worst.interval.needed(),
         "earliest": earliest if earliest is not None else msg("cell.none"),
+        "full": worst.full if worst.full is not None else msg("cell.none"),
     }
-    if failing and worst.end.ongoing:
-        key = "page.ongoing"
-    elif failing:
-        key = "page.not-met" if day is not None and worst.gap is not None else "page.date"
-    elif unknown:
-        key = "page.unknown"
-    elif day is None:
-        key = "page.date" if relevant else "page.free"
-    else:
-        key = "page.met"
     detail: list[Block] = list(table(lines))
     if earliest is not None:
-        detail.append(Bullet(msg("detail.earliest", **shown)))
+        detail.append(Bullet(msg("detail.earliest-open" if open_lines else "detail.earliest", **shown)))
     if failing:
         detail.append(Bullet(msg("detail.adapt")))
     missed = _missed(case)
@@ -544,7 +559,7 @@ def _page(case: Case) -> Iterator[Finding]:
         rule=RULE,
         outcome=worst.outcome,
         indicator=Indicator.WARNING if failing or unknown else Indicator.INFO,
-        summary=msg(f"summary.{key}", **shown),
+        summary=msg(f"summary.page.{_page_key(worst, day, bool(relevant))}", **shown),
         detail=tuple(detail),
         values=values,
         evidence=(*(e for x in lines for e in x.use.evidence()), *_counts_evidence(case, lines)),

@@ -39,6 +39,7 @@ from cds.rules.washout.wording import (
     latest_day,
     line_values,
     notes,
+    open_ended,
     shown_name,
     table,
     unique,
@@ -344,7 +345,10 @@ def _page(case: Case) -> Iterator[Finding]:
             yield replace(finding, detail=listing)
         return
     worst = lines[0]
+    open_lines = open_ended(lines)
     earliest = latest_day(lines)
+    if open_lines and earliest is not None and earliest <= (day or case.today):
+        earliest = None  # what has no end yet decides
     failing = [x for x in lines if x.outcome in (Outcome.NOT_MET, Outcome.REVIEW)]
     indicators = [_indicator(case, line) or Indicator.INFO for line in lines]
     values: Values = dict(line_values(worst))
@@ -360,6 +364,7 @@ def _page(case: Case) -> Iterator[Finding]:
         "needed": worst.interval.needed(),
         "day": day if day is not None else msg("cell.none"),
         "earliest": earliest if earliest is not None else msg("cell.none"),
+        "full": worst.full if worst.full is not None else msg("cell.none"),
     }
     if worst.end.ongoing and worst.outcome is Outcome.NOT_MET:
         key = "page.ongoing"
@@ -369,10 +374,13 @@ def _page(case: Case) -> Iterator[Finding]:
         key = "page.not-met"
     elif worst.outcome is Outcome.UNKNOWN:
         key = "page.unknown"
+    elif worst.outcome is Outcome.MET_MINIMUM:
+        key = "page.met-minimum"
     else:
         key = "page.date" if day is None else "page.met"
     missing = tuple(Missing(line.use.concept) for line in lines if not line.end.known)
-    dated = (Bullet(msg("detail.earliest", **shown)),) if earliest is not None else ()
+    bound = "detail.earliest-open" if open_lines else "detail.earliest"
+    dated = (Bullet(msg(bound, **shown)),) if earliest is not None else ()
     yield Finding(
         rule=RULE,
         outcome=worst.outcome,

@@ -167,9 +167,12 @@ def _inferred(case: Case) -> Mapping[str, frozenset[str]]:
     tables = drug_classes()
     given: list[tuple[str, date, str]] = []
     records = [r for exposure in case.chart.exposures for r in exposure.records]
+    lymphodepletion = {r.reference for r in case.chart.course.ldc_records}
     for record in (*records, *case.chart.drafts.drugs.all):
         if record.route is not None and not record.route.systemic:
             continue
+        if record.reference in lymphodepletion or "purpose_lymphodepletion" in record.purposes:
+            continue  # its fludarabine makes no FLAG of the cytarabine before it
         starts = record.timing.doses or tuple(
             moment for moment in (record.timing.first, record.timing.last) if moment is not None
         )

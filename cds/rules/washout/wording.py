@@ -17,8 +17,8 @@ Values = dict[str, Scalar | list[Scalar] | list[dict[str, Scalar]]]
 
 
 def shown_name(use: Use) -> Shown:
-    """Concept name with its route where the route decides."""
-    if use.route is Route.INTRATHECAL:
+    """Concept name with its route where the route decides and the name does not say it."""
+    if use.route is Route.INTRATHECAL and use.drug:
         return msg("name.intrathecal", drug=Name(use.concept))
     return Name(use.concept) if use.concept else Text(use.name)
 
@@ -137,6 +137,11 @@ def _named(line: Line) -> bool:
 
 def _stopped(use: Use) -> bool:
     return any(record.state is DrugState.STOPPED for record in use.records)
+
+
+def open_ended(lines: Iterable[Line]) -> bool:
+    """Does any line that demands a day lack its last dose (still in use, or end unknown)?"""
+    return any(x.earliest is None and not x.interval.waivable for x in lines)
 
 
 def latest_day(lines: Iterable[Line]) -> date | None:
