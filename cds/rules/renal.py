@@ -59,11 +59,12 @@ def _recent(case: Case, concept: str, days: int) -> Observation | None:
     return case.chart.series(concept).latest(case.now, timedelta(days=days), exact)
 
 
-def _lacking(case: Case, concept: str) -> Missing:
+def _lacking(case: Case, concept: str, days: int) -> Missing:
     old = case.chart.latest(concept)
     if old is None:
         return Missing(concept)
-    return Missing(concept, LossReason.STALE, old.reference)
+    recent = old.when.latest >= case.now - timedelta(days=days)  # there, but a bound such as "< 0.3"
+    return Missing(concept, LossReason.NOT_ON_CHART if recent else LossReason.STALE, old.reference)
 
 
 def clearance(case: Case, days: int, body_days: int) -> Clearance:
@@ -73,7 +74,7 @@ def clearance(case: Case, days: int, body_days: int) -> Clearance:
         return Clearance(measured.value.quantity.value, Method.MEASURED, (evidence_of(measured),))
     creatinine = _recent(case, "creatinine", days)
     if creatinine is None or creatinine.value.quantity is None:
-        return Clearance(None, missing=(_lacking(case, "creatinine"),))
+        return Clearance(None, missing=(_lacking(case, "creatinine", days),))
     mg_dl, evidence = creatinine.value.quantity.value, (evidence_of(creatinine),)
     adult = is_adult(case)
     if adult is None:

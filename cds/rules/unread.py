@@ -8,6 +8,7 @@ from fhir_mapping.chart import KeyState
 ORDERS = ("orders-active",)
 DOSES = ("administrations", "course-drugs")
 PROCEDURES = ("procedures",)
+CONDITIONS = ("conditions",)
 VACCINES = ("immunizations",)
 _NOT_READ = (KeyState.FAILED, KeyState.NOT_ASKED)
 

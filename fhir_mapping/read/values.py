@@ -21,6 +21,8 @@ _ANTI_HBS_POSITIVE_FROM = Decimal(10)  # m[IU]/mL, chart-facts V1
 _GRADES = {f"grade_{n}": n for n in range(6)}
 _NO_GROWTH = re.compile(r"^\s*(?:(?:no|not|negative|sterile|absent)\b|無|未|陰性)", re.IGNORECASE)
 _UNDECIDED_GROWTH = re.compile(r"flora|pending|in progress|preliminary|incubat|培養中|正常菌", re.IGNORECASE)
+_GAPS = re.compile(r"[\s(\[（,，:：;；/]+")
+_WRAPPING = " ()[]（）,，:：;；/"
 _NONE_DETECTED = frozenset({"undetectable", "target not detected", "nd", "none detected"})
 
 
@@ -228,16 +230,41 @@ class Values:
         if said is not None:
             yes = None if said is YesNo.UNKNOWN else said is YesNo.YES
             return Value(yes=yes, text=written)
-        parsed = units.parse_text_value(written)
-        if parsed is not None and (traits.preferred or traits.bare):
-            unit = ("", "", "") if parsed.unit is None else (parsed.unit, "", "")
-            measured = _measured(parsed.value, parsed.comparator or "", unit, traits)
-            read = self._of_quantity(measured, traits)
+        if (both := self._word_and_number(written, traits)) is not None:
+            return both
+        if (read := self._of_number(written, traits)) is not None:
             return replace(read, text=written) if isinstance(read, Value) else read
         if traits.exact_unit:
             return Unreadable(LossReason.MALFORMED, written)
         answers = self._codes.read({"text": written}).concepts
         return Value(codes=tuple(sorted(answers)), text=written)
+
+    def _of_number(self, written: str, traits: Traits) -> Value | Unreadable | None:
+        """None: the text is no number, or the concept has none."""
+        parsed = units.parse_text_value(written)
+        if parsed is None or not (traits.preferred or traits.bare):
+            return None
+        unit = ("", "", "") if parsed.unit is None else (parsed.unit, "", "")
+        return self._of_quantity(_measured(parsed.value, parsed.comparator or "", unit, traits), traits)
+
+    def _word_and_number(self, written: str, traits: Traits) -> Value | Unreadable | None:
+        """A result and its signal, load or titre in one text: "Reactive (12.3)", "< 34 IU/mL, not detected".
+
+        The word is the result. None: the text is not exactly the two.
+        """
+        if traits.exact_unit and traits.rule is ResultRule.NONE:
+            return None
+        for gap in _GAPS.finditer(written):
+            halves = [written[: gap.start()].strip(_WRAPPING), written[gap.end() :].strip(_WRAPPING)]
+            for word, signal in (halves, halves[::-1]):
+                said = self._codes.terminology.result(None, None, word) if word else None
+                if said is None or units.parse_text_value(signal) is None:
+                    continue
+                value = self._of_number(signal, traits)
+                beside = value if isinstance(value, Value) else Value()
+                both = self._beside(beside, Result(said.value), traits)
+                return replace(both, text=written) if isinstance(both, Value) else both
+        return None
 
 
 def _growth(shown: str, coded: bool) -> Result | None:

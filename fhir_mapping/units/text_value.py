@@ -37,8 +37,10 @@ _COMPARATOR = {
     "=>": ">=",
     "\u2264": "<=",
     "\u2265": ">=",
+    "\u2266": "<=",  # the forms that East Asian keyboards write
+    "\u2267": ">=",
 }
-_COMPARATORS = r"(<=|>=|=<|=>|<|>|\u2264|\u2265)?\s*"
+_COMPARATORS = r"(<=|>=|=<|=>|<|>|[\u2264-\u2267])?\s*"
 _DIGITS = r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+"
 _NUMBER = re.compile(
     rf"^{_COMPARATORS}({_DIGITS})(?:[eE]([+-]?\d{{1,3}})|\s*[xX*\u00d7]\s*10\s*(?:\^|\*\*?|[eE])\s*([+-]?\d{{1,2}}))?"

@@ -69,3 +69,12 @@ def test_the_view_does_not_conclude_from_an_unread_list(rule: str, lost: dict[st
     assert finding.indicator is None
     assert finding.unconcluded
     assert finding.missing
+
+
+def test_conditions_that_were_not_read_are_not_an_absence_of_disease() -> None:
+    chart = [{"service": "car_t_evaluation"}]
+    lost = {"conditions": KeyState.FAILED}
+    (finding,) = answers("readiness.eligibility", "patient-view", chart, **lost)
+    unknown = finding.values["unknown"]
+    assert isinstance(unknown, list)
+    assert {"E5", "E15"} <= set(unknown)

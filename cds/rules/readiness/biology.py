@@ -80,7 +80,8 @@ class Outside:
     evidence: tuple[Evidence, ...]
 
 
-def _central_only(observation: Observation) -> bool:
+def central_only(observation: Observation) -> bool:
+    """Every site it names lies in the central nervous system."""
     return bool(observation.body_sites) and all(_named(s, _CENTRAL) for s in observation.body_sites)
 
 
@@ -88,7 +89,7 @@ def extramedullary(case: Case, diseases: tuple[str, ...]) -> Outside | None:
     """Newest statement of each site, the worst of them; else the disease coded at such a site."""
     newest: dict[frozenset[str], Observation] = {}
     for observation in case.chart.series("extramedullary_disease"):
-        if not _central_only(observation) and any(s.value in observation.value.codes for s in Spread):
+        if not central_only(observation) and any(s.value in observation.value.codes for s in Spread):
             newest[observation.body_sites] = observation
     overall = newest.get(frozenset())
     if overall is not None:  # a later word on the whole stands for the sites named before it

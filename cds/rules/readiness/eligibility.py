@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from cards.finding import Finding, Indicator, Items, Name, msg
+from cards.finding import Finding, Indicator, Items, Missing, Name, msg
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
 from cds.rules import evidence as facts
-from cds.rules.disease import Disease, disease
+from cds.rules.disease import Disease, disease, disease_concept
+from cds.rules.grading.ctcae_labs import times_uln
+from cds.rules.readiness.biology import central_only
 from cds.rules.readiness.checklist import Line, Status, checklist, dated, newest, with_number
 from cds.rules.readiness.checklist import shown as shown_value
 from cds.rules.readiness.eligibility_infection import (
@@ -28,11 +30,22 @@ from cds.rules.readiness.measures import performance_line
 from cds.rules.readiness.organs import clearance_cell, renal_values
 from cds.rules.readiness.phase import candidate
 from cds.rules.renal import clearance
-from fhir_mapping.chart import Amount, ConditionState, Observation, Quantity, Result
+from cds.rules.unread import CONDITIONS, unread
+from fhir_mapping.chart import (
+    Amount,
+    Condition,
+    ConditionState,
+    LossReason,
+    Observation,
+    Quantity,
+    Result,
+)
 
 RULE = "readiness.eligibility"
 _EXEMPT = frozenset({"nonmelanoma_skin_cancer", "carcinoma_in_situ"})
-_CNS = ("cns_metastasis", "primary_cns_lymphoma")
+_OTHER_CANCERS = ("second_malignancy", "ptld", "sclc", "nsclc", "lung_cancer_any", "multiple_myeloma")
+_CNS = ("cns_metastasis", "primary_cns_lymphoma", "cns_involvement")
+_CNS_PAST = frozenset({"past_controlled", "cleared"})
 
 
 def _days(case: Case, name: str) -> timedelta:
@@ -85,26 +98,27 @@ def _life(case: Case) -> Line:
 def _burden(case: Case) -> Line:
     p, within = case.p(RULE), _days(case, "tumour_max_age_days")
     limits = {"blasts": p["blasts_percent"], "ldh": p["ldh_uln"]}
-    high: list[Observation] = []
-    low: list[Observation] = []
-    recorded = newest(case, "tumor_burden", within)
-    bulky = newest(case, "bulky_disease", within)
-    for look, word in ((recorded, "high"), (bulky, "")):
-        if look.observation is not None:
-            value = look.observation.value
-            (high if word in value.codes or (not word and value.yes) else low).append(look.observation)
-    needed = "tumor_burden"
+    signs: list[tuple[Observation, bool | None]] = []  # True: high burden, None: it cannot be told
+    stated = newest(case, "tumor_burden", within).observation
+    if stated is not None and {"high", "low"} & set(stated.value.codes):
+        signs.append((stated, "high" in stated.value.codes))
+    bulky = newest(case, "bulky_disease", within).observation
+    if bulky is not None:
+        signs.append((bulky, bulky.value.yes))
+    needed, reason = "tumor_burden", LossReason.NOT_ON_CHART
     if disease(case) is Disease.B_ALL:
         needed = "marrow_blasts"
         blasts = newest(case, "marrow_blasts", within, with_number)
         if blasts.observation is not None and blasts.quantity is not None:
-            (high if blasts.quantity.at_least(p["blasts_percent"]) else low).append(blasts.observation)
+            signs.append((blasts.observation, blasts.quantity.at_least(p["blasts_percent"])))
     elif disease(case) is Disease.DLBCL:
         needed = "ldh"
-        ldh = newest(case, "ldh", _days(case, "chemistry_max_age_days"), with_number)
-        if ldh.observation is not None and ldh.quantity is not None and ldh.observation.uln is not None:
-            limit = ldh.observation.uln.value * p["ldh_uln"]
-            (high if ldh.quantity.above(limit) else low).append(ldh.observation)
+        ldh = newest(case, "ldh", _days(case, "chemistry_max_age_days"), with_number).observation
+        if ldh is not None:
+            signs.append((ldh, times_uln(ldh, p["ldh_uln"])))
+            reason = LossReason.NO_REFERENCE_RANGE if ldh.uln is None else reason
+    high = [o for o, answer in signs if answer]
+    low = [o for o, answer in signs if answer is False]
     if high or low:
         shown = (high or low)[0]
         status = Status.CAUTION if high else Status.MET
@@ -112,52 +126,86 @@ def _burden(case: Case) -> Line:
         evidence = tuple(facts.of_observation(o) for o in (*high, *low))
         return Line("E4", status, shown_value(shown), limits, notes, evidence=evidence)
     look = newest(case, needed, within)
-    return Line("E4", Status.UNKNOWN, look.shown, limits, missing=look.missing)
+    missing = look.missing or (
+        Missing(needed, reason, look.observation.reference if look.observation else ""),
+    )
+    return Line("E4", Status.UNKNOWN, look.shown, limits, missing=missing)
+
+
+def _another(case: Case, condition: Condition) -> str:
+    """The concept that makes an active Condition another malignancy than the treated one; "" none."""
+    if condition.state is not ConditionState.ACTIVE or condition.concepts & _EXEMPT:
+        return ""
+    return next((c for c in _OTHER_CANCERS if c in condition.concepts and c != disease_concept(case)), "")
+
+
+def _needs_treatment(case: Case, condition: Condition) -> bool | None:
+    for stated in reversed(case.chart.series("needs_treatment")):
+        if not stated.focus or condition.reference in stated.focus:
+            return stated.value.yes
+    return None
 
 
 def _other_malignancy(case: Case) -> Line:
-    for condition in case.chart.conditions.of("second_malignancy", "ptld"):
-        if condition.state is not ConditionState.ACTIVE or condition.concepts & _EXEMPT:
-            continue
-        concept = "ptld" if "ptld" in condition.concepts else "second_malignancy"
-        evidence = (facts.of_fact(condition, concept),)
-        treat: bool | None = None
-        for stated in reversed(case.chart.series("needs_treatment")):
-            if not stated.focus or condition.reference in stated.focus:
-                treat = stated.value.yes
-                break
-        status = {True: Status.NOT_MET, False: Status.MET, None: Status.CLINICIAN}[treat]
-        note = msg("note.malignancy" if treat else "note.malignancy-ask")
-        return Line(
-            "E5",
-            status,
-            msg("found.malignancy", date=condition.onset or msg("no-date")),
-            notes=(note,) if status.open else (),
-            evidence=evidence,
-        )
-    return Line("E5", Status.MET, msg("found.none-coded"))
+    """The one that weighs most: in need of treatment, else not known to be, else left alone."""
+    found = [
+        (_needs_treatment(case, c), c, concept)
+        for c in case.chart.conditions.of(*_OTHER_CANCERS)
+        if (concept := _another(case, c))
+    ]
+    if not found:
+        return _none_coded(case, "E5", "second_malignancy")
+    treat, condition, _ = min(found, key=lambda item: (True, None, False).index(item[0]))
+    status = {True: Status.NOT_MET, False: Status.MET, None: Status.CLINICIAN}[treat]
+    note = msg("note.malignancy" if treat else "note.malignancy-ask")
+    return Line(
+        "E5",
+        status,
+        msg("found.malignancy", date=condition.onset or msg("no-date")),
+        notes=(note,) if status.open else (),
+        evidence=tuple(facts.of_fact(c, concept) for _, c, concept in found),
+    )
+
+
+def _none_coded(case: Case, row: str, concept: str) -> Line:
+    """Nothing coded: met, unless the conditions could not be read."""
+    if unread(case, CONDITIONS):
+        return Line(row, Status.UNKNOWN, missing=(Missing(concept, LossReason.NOT_FETCHED),))
+    return Line(row, Status.MET, msg("found.none-coded"))
+
+
+def _central_statements(case: Case) -> list[tuple[Observation, bool]]:
+    """What was stated of the CNS, oldest first, and whether it says active."""
+    sites = [o for o in case.chart.series("extramedullary_disease") if central_only(o)]
+    stated = [
+        (o, "active" in o.value.codes)
+        for o in (*case.chart.series("cns_involvement"), *sites)
+        if {"active", "none", *_CNS_PAST} & set(o.value.codes)
+    ]
+    decided = (Result.POSITIVE, Result.NEGATIVE)
+    stated += [
+        (o, o.value.result is Result.POSITIVE)
+        for o in case.chart.series("csf_blasts")
+        if o.value.result in decided
+    ]
+    return sorted(stated, key=lambda item: (item[0].when.latest, item[1]))
 
 
 def _cns(case: Case) -> Line:
     """Newest statement decides what is active; any earlier involvement stays a caution."""
-    told = [o for o in case.chart.series("cns_involvement") if o.value.codes]
-    csf = [o for o in case.chart.series("csf_blasts") if o.value.result is not None]
+    stated = _central_statements(case)
     coded = [
         c
         for c in case.chart.conditions.of(*_CNS)
         if c.state in (ConditionState.ACTIVE, ConditionState.HISTORY)
     ]
+    newest_stated = stated[-1][0] if stated else None
     evidence = (
-        *(facts.of_observation(o) for o in (*told[-1:], *csf[-1:])),
+        *((facts.of_observation(newest_stated),) if newest_stated is not None else ()),
         *(facts.of_fact(c, next(n for n in _CNS if n in c.concepts)) for c in coded),
     )
-    ever = bool(coded) or any({"active", "past_controlled"} & set(o.value.codes) for o in told)
-    ever = ever or any(o.value.result is Result.POSITIVE for o in csf)
-    active: bool | None = None
-    newest_stated = max((*told[-1:], *csf[-1:]), key=lambda o: o.when.latest, default=None)
-    if newest_stated is not None:
-        value = newest_stated.value
-        active = "active" in value.codes or value.result is Result.POSITIVE
+    ever = bool(coded) or any(active or not _CNS_PAST.isdisjoint(o.value.codes) for o, active in stated)
+    active = bool(stated) and stated[-1][1]
     for condition in coded:
         onset = condition.onset
         later = newest_stated is None or (onset is not None and onset.earliest > newest_stated.when.latest)
@@ -177,8 +225,9 @@ def _cns(case: Case) -> Line:
             evidence=evidence,
         )
     if newest_stated is None:
-        look = newest(case, "cns_involvement", None)
-        return Line("E13", Status.UNKNOWN, notes=(msg("note.ask-cns"),), missing=look.missing)
+        return Line(
+            "E13", Status.UNKNOWN, notes=(msg("note.ask-cns"),), missing=(Missing("cns_involvement"),)
+        )
     return Line("E13", Status.MET, msg("found.cns-none"), evidence=evidence)
 
 
@@ -206,7 +255,7 @@ def _reserve(case: Case) -> Line:
     names = ("heart_failure", "oxygen_dependence", "severe_lung_disease")
     found = [c for c in case.chart.conditions.of(*names) if c.state is ConditionState.ACTIVE]
     if not found:
-        return Line("E15", Status.MET, msg("found.none-coded"))
+        return _none_coded(case, "E15", "heart_failure")
     evidence = tuple(facts.of_fact(c, next(n for n in names if n in c.concepts)) for c in found)
     shown = Items(tuple(Name(e.concept) for e in evidence))
     return Line("E15", Status.CAUTION, shown, notes=(msg("note.reserve"),), evidence=evidence)

@@ -25,7 +25,7 @@ from cds.engine.rule import Hook
 from cds.rules import evidence as facts
 from cds.rules.body_size import is_adult
 from cds.rules.drug_classes import drug_classes
-from cds.rules.readiness.checklist import Line, Status, newest
+from cds.rules.readiness.checklist import NOTHING, Line, Status, dated, newest
 from cds.rules.readiness.infection import (
     VIRAL_LOADS,
     Detection,
@@ -123,12 +123,16 @@ def viraemia_line(case: Case) -> Line:
         return Line(
             "E10", Status.CLINICIAN, Items(_loads(limit)), notes=(msg("note.below-limit"),), evidence=evidence
         )
-    if loads:
+    fresh = {o.concept for o in loads}
+    old = [o for c in VIRAL_LOADS if c not in fresh and (o := viral_load(case, (c,), None)) is not None]
+    if loads:  # what was detected last and not tested since is not excluded by the test of another virus
+        old = [o for o in old if detection(o) is not Detection.NOT_DETECTED]
+    if loads and not old:
         return Line("E10", Status.MET, Items(_loads(loads[:3])), evidence=evidence)
-    old = [o for c in VIRAL_LOADS if (o := viral_load(case, (c,), timedelta(days=36500))) is not None]
     missing = tuple(Missing(o.concept, LossReason.STALE, o.reference) for o in old) or (Missing("cmv_pcr"),)
     tests = tuple(m.concept for m in missing)
-    return Line("E10", Status.UNKNOWN, missing=missing, tests=tests)
+    cell: Shown = msg("common.checklist.stale", what=Items(_loads(old))) if old else NOTHING
+    return Line("E10", Status.UNKNOWN, cell, evidence=evidence, missing=missing, tests=tests)
 
 
 def _loads(observations: Iterable[Observation]) -> tuple[Shown, ...]:
@@ -176,8 +180,13 @@ def _treated(case: Case, group: str, klass: str) -> tuple[Evidence, ...]:
 
 def _negative(case: Case, tests: tuple[str, ...]) -> Latent:
     within = _days(case, "serology_max_age_days")
-    looks = [newest(case, t, within, lambda o: o.value.result is Result.NEGATIVE) for t in tests]
+    looks = [newest(case, t, within, lambda o: o.value.result is not None) for t in tests]
     missing = tuple(m for look in looks for m in look.missing)
+    missing += tuple(
+        Missing(o.concept, LossReason.NOT_ON_CHART, o.reference)
+        for look in looks
+        if (o := look.observation) is not None and o.value.result is not Result.NEGATIVE
+    )
     evidence = tuple(e for look in looks for e in look.evidence)
     if missing:
         return Latent(Status.UNKNOWN, None, evidence, missing)
@@ -311,28 +320,33 @@ def antiviral_suggestions(case: Case, lines: Iterable[Line]) -> tuple[Suggestion
 
 
 def sars_line(case: Case) -> Line:
-    """E12: PCR; positive without symptoms is an individual decision."""
-    look = newest(
-        case, "sars_cov2_pcr", _days(case, "viral_load_max_age_days"), lambda o: o.value.result is not None
-    )
-    if look.observation is None:
-        return Line("E12", Status.UNKNOWN, look.shown, missing=look.missing, tests=("sars_cov2_pcr",))
-    result = look.observation.value.result
+    """E12: PCR; positive without symptoms is an individual decision.
+
+    A positive antigen test or COVID-19 coded as active stands for a positive PCR; a negative one for nothing.
+    """
+    within = _days(case, "viral_load_max_age_days")
+    look = newest(case, "sars_cov2_pcr", within, lambda o: o.value.result is not None)
+    result = None if look.observation is None else look.observation.value.result
     if result is Result.NEGATIVE:
         return Line("E12", Status.MET, look.shown, evidence=look.evidence)
-    if result is Result.INDETERMINATE:
-        return Line(
-            "E12", Status.UNKNOWN, look.shown, missing=(Missing("sars_cov2_pcr"),), tests=("sars_cov2_pcr",)
-        )
-    day = look.observation.when.date
-    own = look.observation.component("asymptomatic")
-    stated = [o.value.yes for o in case.chart.series("asymptomatic").on(day)]
-    if (own is not None and own.yes) or any(stated):
-        return Line(
-            "E12",
-            Status.CLINICIAN,
-            look.shown,
-            notes=(msg("note.sars-asymptomatic"),),
-            evidence=look.evidence,
-        )
-    return Line("E12", Status.NOT_MET, look.shown, notes=(msg("note.sars"),), evidence=look.evidence)
+    positive, shown = look, look.shown
+    if result is not Result.POSITIVE:
+        positive = newest(case, "sars_cov2_ag", within, lambda o: o.value.result is Result.POSITIVE)
+        shown = positive.shown
+    evidence = positive.evidence
+    if positive.observation is None:
+        covid = [c for c in case.chart.conditions.of("covid19") if c.state is ConditionState.ACTIVE]
+        if not covid:
+            missing = look.missing or (Missing("sars_cov2_pcr"),)
+            return Line("E12", Status.UNKNOWN, look.shown, missing=missing, tests=("sars_cov2_pcr",))
+        shown, evidence = dated(Name("covid19"), covid[-1].onset), (facts.of_fact(covid[-1], "covid19"),)
+    if positive.observation is not None and _without_symptoms(case, positive.observation):
+        note = msg("note.sars-asymptomatic")
+        return Line("E12", Status.CLINICIAN, shown, notes=(note,), evidence=evidence)
+    return Line("E12", Status.NOT_MET, shown, notes=(msg("note.sars"),), evidence=evidence)
+
+
+def _without_symptoms(case: Case, test: Observation) -> bool:
+    own = test.component("asymptomatic")
+    stated = [o.value.yes for o in case.chart.series("asymptomatic").on(test.when.date)]
+    return (own is not None and bool(own.yes)) or any(stated)

@@ -19,6 +19,7 @@ _DISEASES = (
     "transformed_follicular_lymphoma",
     "high_grade_b_cell_lymphoma",
 )
+_SAME_GRAFT_DAYS = 31  # a history is often dated by its month
 _TRANSPLANTS = ("allo_hct", "hct_unspecified")
 
 
@@ -52,12 +53,23 @@ def _transplants(case: Case) -> tuple[list[Moment], bool, list[Evidence]]:
                 evidence.append(of_fact(procedure, concept))
                 if procedure.start is not None:
                     moments.append(procedure.start)
+    own = [p.start for p in case.chart.procedures.of("auto_hct") if p.state is EventState.DONE]
     for condition in case.chart.conditions.of("hx_stem_cell_transplant"):
-        if condition.state in (ConditionState.ACTIVE, ConditionState.HISTORY):
+        if condition.state in (ConditionState.ACTIVE, ConditionState.HISTORY) and not _same_graft(
+            condition, own
+        ):
             evidence.append(of_fact(condition, "hx_stem_cell_transplant"))
             if condition.onset is not None:
                 moments.append(condition.onset)
     return sorted(moments, key=lambda m: m.latest), bool(evidence), evidence
+
+
+def _same_graft(condition: Condition, own: list[Moment | None]) -> bool:
+    """A history of transplant of unknown type is the autologous one of that time on the chart."""
+    onset = condition.onset
+    return onset is not None and any(
+        start is not None and abs((onset.date - start.date).days) <= _SAME_GRAFT_DAYS for start in own
+    )
 
 
 def _relapse_day(condition: Condition) -> Moment | None:

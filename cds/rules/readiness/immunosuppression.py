@@ -9,15 +9,8 @@ from cds.engine.case import Case, once_per_case
 from cds.rules.washout.uses import membership
 from fhir_mapping.chart import DrugRecord, DrugSource, Route
 
-_OTHERS = frozenset(
-    {
-        "azathioprine",
-        "class_calcineurin_inhibitors",
-        "class_jak_inhibitors_l04",
-        "class_tnf_inhibitors",
-        "class_s1p_modulators",
-    }
-)
+# given against the tumour, though ATC lists some of their members as immunosuppressants
+_ANTITUMOUR = frozenset({"DC1T4", "DC7", "DC8", "DC9", "DC10", "DC18", "DC22"})
 _LOCAL = frozenset(r for r in Route if not r.systemic and r is not Route.OTHER)
 
 
@@ -51,6 +44,7 @@ def immunosuppressants(case: Case) -> tuple[DrugRecord, ...]:
         steroid = "DC6" in classes
         if steroid and _intermittent(record):
             continue
-        if steroid or "DC11" in classes or not record.concepts.isdisjoint(_OTHERS):
+        other = "class_immunosuppressants" in record.concepts and classes.isdisjoint(_ANTITUMOUR)
+        if steroid or "DC11" in classes or other:
             found.append(record)
     return tuple(found)

@@ -40,6 +40,7 @@ _TREATMENT = ("class_antibacterials", "class_antimycotics", "class_azole_antifun
 _PROPHYLACTIC = ("class_hbv_antivirals", "class_hcv_antivirals", "class_hiv_antiretrovirals")
 _CULTURE_DAYS = timedelta(days=7)
 _SILENT = ("none", "controlled", "resolved")
+_NOT_BLOOD = frozenset({"csf", "other_specimen"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +153,13 @@ def detection(observation: Observation) -> Detection | None:
     return Detection.DETECTED if quantity.value > 0 else Detection.NOT_DETECTED
 
 
-def viral_load(case: Case, concepts: Iterable[str], within: timedelta) -> Observation | None:
-    """Newest viral load in blood of any of the concepts that says something."""
+def viral_load(case: Case, concepts: Iterable[str], within: timedelta | None) -> Observation | None:
+    """Newest viral load in blood of any of the concepts that says something, at most `within` old (None: any
+    age)."""
 
     def blood(observation: Observation) -> bool:
-        csf = observation.specimen is not None and "csf" in observation.specimen.concepts
-        return not csf and detection(observation) is not None
+        elsewhere = observation.specimen is not None and observation.specimen.concepts & _NOT_BLOOD
+        return not elsewhere and detection(observation) is not None
 
     found = [o for c in concepts if (o := case.chart.series(c).latest(case.now, within, blood)) is not None]
     return max(found, key=lambda o: o.when.latest, default=None)

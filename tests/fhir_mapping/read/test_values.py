@@ -299,3 +299,30 @@ def test_codes_of_one_answer_that_contradict_each_other() -> None:
 )
 def test_yes_no(answer: dict[str, Any], yes: bool | None) -> None:
     assert only(chart(obs("sedated", answer)), "sedated").yes is yes
+
+
+@pytest.mark.parametrize(
+    ("concept", "written", "result", "below"),
+    [
+        ("hbsag", "Nonreactive (0.35)", Result.NEGATIVE, False),
+        ("hbsag", "1234.5 S/CO Reactive", Result.POSITIVE, False),
+        ("hbsag", "陽性(>250)", Result.POSITIVE, False),
+        ("hbsag", "≧250 (+)", Result.POSITIVE, False),
+        ("hbsag", "Positive 1:80", Result.POSITIVE, False),
+        ("hbsag", "Equivocal 0.95", Result.INDETERMINATE, False),
+        ("hbsag", "0.35", None, False),
+        ("cmv_pcr", "< 34 IU/mL, not detected", Result.NEGATIVE, False),
+        ("cmv_pcr", "Detected (<34 IU/mL)", Result.POSITIVE, True),
+    ],
+)
+def test_a_word_beside_its_signal_is_the_result(
+    concept: str, written: str, result: Result | None, below: bool
+) -> None:
+    read = chart(obs(concept, {"valueString": written})).series(concept)
+    answers = [(o.value.result, o.value.detected_below_limit) for o in read]
+    assert answers == [(result, below)]
+
+
+def test_a_word_that_contradicts_its_number_is_a_loss() -> None:
+    read = chart(obs("cmv_pcr", {"valueString": "1500 IU/mL not detected"}))
+    assert [loss.reason.value for loss in read.series("cmv_pcr").losses] == ["contradictory"]
