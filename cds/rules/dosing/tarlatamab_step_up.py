@@ -26,6 +26,8 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
 from cds.rules.bispecific import answers
+from cds.rules.bispecific.holds.rows import Action
+from cds.rules.bispecific.holds.state import hold_state
 from cds.rules.bispecific.ladder import Due, OffLadder, broken, due_after
 from cds.rules.bispecific.orders import RESTART_ROWS, Judged
 from cds.rules.bispecific.tarlatamab import (
@@ -39,7 +41,6 @@ from cds.rules.bispecific.tarlatamab import (
     tarlatamab_ladder,
     under_judgement,
 )
-from cds.rules.dosing.tarlatamab_hold import Action, hold_state
 from cds.rules.readiness.tarlatamab_pregnancy import Pregnancy, pregnancy
 from fhir_mapping.chart import LossReason
 

@@ -18,6 +18,7 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
+from cds.rules.bispecific.holds.events import adverse_events
 from cds.rules.bispecific.neuro import neuro_state
 from cds.rules.bispecific.tarlatamab import (
     DRUG,
@@ -28,7 +29,6 @@ from cds.rules.bispecific.tarlatamab import (
     on_treatment,
     start_of,
 )
-from cds.rules.dosing.tarlatamab_hold import adverse_events
 from cds.rules.readiness.tarlatamab_pregnancy import Potential, potential, protected_until
 from fhir_mapping.chart import ConditionState, EventState
 

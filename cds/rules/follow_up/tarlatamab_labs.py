@@ -25,6 +25,7 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.bispecific import labs
+from cds.rules.bispecific.holds.state import hold_state
 from cds.rules.bispecific.tarlatamab import (
     before_first_dose,
     dosed,
@@ -34,7 +35,6 @@ from cds.rules.bispecific.tarlatamab import (
     under_judgement,
 )
 from cds.rules.bispecific.toxicity import crs_history
-from cds.rules.dosing.tarlatamab_hold import hold_state
 from cds.rules.grading.crs_tarlatamab import tarlatamab_crs
 from cds.rules.readiness.tarlatamab_pregnancy import Potential, potential
 from fhir_mapping.chart import LossReason, Moment, Result, whole_day

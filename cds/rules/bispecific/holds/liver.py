@@ -1,0 +1,193 @@
+"""Liver tests and the other laboratory values: rows H1, H2, H3, H3b, O3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+
+from cards.finding import Evidence, Missing, Name, Shown, msg
+from cds.engine.case import Case
+from cds.rules.bispecific import labs
+from cds.rules.bispecific.holds.results import grades_of, is_severe, lab_evidence, results_of, shown_value
+from cds.rules.bispecific.holds.rows import RULE, Action, HoldRow
+from cds.rules.grading.ctcae_labs import LabGrade, ratio_uln, times_uln
+from fhir_mapping.chart import Condition, ConditionState, LossReason, Observation
+
+_OTHER_CAUSES = (
+    "biliary_obstruction",
+    "hbv",
+    "hcv",
+    "liver_metastasis",
+    "hemolysis",
+    "gilbert",
+    "gvhd",
+    "vod",
+)
+_OTHER_LABS = ("creatinine", "ggt", "alp")
+
+
+def liver(case: Case) -> Iterator[HoldRow]:
+    graded = {concept: grades_of(case, concept) for concept in labs.LIVER}
+    stops = [g for results in graded.values() for g in results if g.grade == 4]
+    if stops:
+        worst = stops[0]
+        yield HoldRow(
+            "H2",
+            Action.STOP,
+            msg("row.H2-stop", name=Name(worst.observation.concept), **_liver_shown(worst)),
+            worst.observation.when.date,
+            evidence=(lab_evidence(worst.observation),),
+        )
+    yield from _liver_hold(case, graded)
+    yield from _liver_pair(case)
+    newest = [results[-1] for results in graded.values() if results]
+    lacking = [g for g in newest if g.no_limit and g.grade is None]
+    if lacking:
+        yield HoldRow(
+            "H1",
+            Action.NOTE,
+            msg("row.no-uln"),
+            missing=tuple(
+                Missing(g.observation.concept, LossReason.NO_REFERENCE_RANGE, g.observation.reference)
+                for g in lacking
+            ),
+            labs=labs.LIVER,
+        )
+
+
+def _liver_shown(graded: LabGrade) -> dict[str, Shown]:
+    shown: dict[str, Shown] = {
+        "value": shown_value(graded.observation),
+        "day": graded.observation.when.date,
+    }
+    shown["ratio"] = Decimal(0) if graded.ratio is None else round(graded.ratio, 1)
+    return shown
+
+
+def _liver_hold(case: Case, graded: dict[str, tuple[LabGrade, ...]]) -> Iterator[HoldRow]:
+    """H1: from the first grade 3-4 until every liver test measured is back to grade 1."""
+    merged = sorted((g for r in graded.values() for g in r), key=lambda g: g.observation.when.latest)
+    latest: dict[str, LabGrade] = {}
+    opened: LabGrade | None = None
+    for item in merged:
+        if item.grade is None:
+            continue
+        latest[item.observation.concept] = item
+        if item.grade >= 3:
+            opened = opened or item
+        elif opened is not None and all(g.grade is not None and g.grade <= 1 for g in latest.values()):
+            opened = None
+    if opened is None:
+        return
+    worst = max(latest.values(), key=lambda g: g.grade or 0)
+    yield HoldRow(
+        "H1",
+        Action.HOLD,
+        msg("row.H1-hold", name=Name(worst.observation.concept), **_liver_shown(worst)),
+        opened.observation.when.date,
+        evidence=tuple(lab_evidence(g.observation) for g in latest.values()),
+        labs=labs.LIVER,
+        values={"reference": worst.reference},
+    )
+
+
+def _liver_pair(case: Case) -> Iterator[HoldRow]:
+    """H3: transaminase and bilirubin above their limits close together (always upper limits, no baseline)."""
+    p = case.p(RULE)
+    window = timedelta(hours=float(p["hepatic_pair_hours"]))
+    enzymes = [
+        o
+        for concept in ("alt", "ast")
+        for o in results_of(case, concept)
+        if times_uln(o, p["pair_transaminase_uln"])
+    ]
+    yellow = [o for o in results_of(case, "bilirubin_total") if times_uln(o, p["pair_bilirubin_uln"])]
+    pairs = [(a, b) for a in enzymes for b in yellow if _apart(a, b) <= window]
+    if pairs:
+        enzyme, bilirubin = pairs[0]
+        evidence = (lab_evidence(enzyme), lab_evidence(bilirubin))
+        shown: dict[str, Shown] = {
+            "name": Name(enzyme.concept),
+            "ratio": round(ratio_uln(enzyme) or Decimal(0), 1),
+            "bilirubin": round(ratio_uln(bilirubin) or Decimal(0), 1),
+            "day": enzyme.when.date,
+        }
+        causes = [c for c in case.chart.conditions.of(*_OTHER_CAUSES) if _is_cause(c, enzyme)]
+        if not causes:
+            yield HoldRow("H3", Action.STOP, msg("row.H3-stop", **shown), enzyme.when.date, evidence=evidence)
+        elif not _recovered_since(case, pairs[-1]):
+            cause = next(name for name in _OTHER_CAUSES if name in causes[0].concepts)
+            yield HoldRow(
+                "H3b",
+                Action.HOLD,
+                msg("row.H3b-hold", cause=Name(cause), **shown),
+                enzyme.when.date,
+                evidence=(*evidence, Evidence(causes[0].reference, cause, effective=causes[0].onset)),
+                labs=labs.LIVER,
+                alarming=True,
+            )
+        return
+    if enzymes and yellow and _both_still(case, enzymes[-1], yellow[-1]):
+        yield HoldRow(
+            "H3",
+            Action.REVIEW,
+            msg("row.H3-repeat", enzyme_day=enzymes[-1].when.date, bilirubin_day=yellow[-1].when.date),
+            evidence=(lab_evidence(enzymes[-1]), lab_evidence(yellow[-1])),
+            labs=labs.LIVER,
+        )
+
+
+def _apart(a: Observation, b: Observation) -> timedelta:
+    """Shortest time between two results."""
+    gap = max(a.when.earliest, b.when.earliest) - min(a.when.latest, b.when.latest)
+    return max(gap, timedelta(0))
+
+
+def _is_cause(condition: Condition, at: Observation) -> bool:
+    if condition.state is ConditionState.ACTIVE:
+        return True
+    return (
+        condition.state is ConditionState.HISTORY
+        and condition.end is not None
+        and condition.end.latest >= at.when.earliest
+    )
+
+
+def _recovered_since(case: Case, pair: tuple[Observation, Observation]) -> bool:
+    """Every liver test has a later result of grade 0-1."""
+    after = max(pair[0].when.latest, pair[1].when.latest)
+    later = {
+        concept: [g for g in grades_of(case, concept) if g.observation.when.latest > after]
+        for concept in labs.LIVER
+    }
+    measured = [later[pair[0].concept], later["bilirubin_total"]]
+    return all(r and r[-1].grade is not None and r[-1].grade <= 1 for r in measured)
+
+
+def _both_still(case: Case, enzyme: Observation, yellow: Observation) -> bool:
+    """Each half is the newest result of its test."""
+    return (
+        results_of(case, enzyme.concept)[-1].reference == enzyme.reference
+        and results_of(case, "bilirubin_total")[-1].reference == yellow.reference
+    )
+
+
+def other_labs(case: Case) -> Iterator[HoldRow]:
+    for concept in _OTHER_LABS:
+        results = grades_of(case, concept)
+        if results and is_severe(results[-1]):
+            newest = results[-1]
+            yield HoldRow(
+                "O3",
+                Action.REVIEW,
+                msg(
+                    "row.O3",
+                    name=Name(concept),
+                    value=shown_value(newest.observation),
+                    grade=newest.grade or 3,
+                ),
+                newest.observation.when.date,
+                evidence=(lab_evidence(newest.observation),),
+                labs=(concept,),
+            )
