@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -42,7 +43,7 @@ from cds.protocol import (
     operation_outcome,
     parse_feedback,
 )
-from cds.settings import AuthMode, Settings, SettingsError, load
+from cds.settings import AuthMode, Mode, Settings, SettingsError, load
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,10 @@ Authenticate = Callable[[Request], Awaitable[str]]
 FeedbackSink = Callable[[str, Sequence[FeedbackItem]], Awaitable[None]]
 Listener = Callable[[Answer], None]
 Dependency = Callable[[], Awaitable[bool]]
+Explain = Callable[[Answer, int], Mapping[str, Any]]
 
+EXPLAIN = "/ui/explain/{service_id}"
+_PICTURE_WIDTH = 620
 _JSON = "application/json"
 _FHIR_JSON = "application/fhir+json"
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -69,13 +73,15 @@ def create_app(
     dependencies: Mapping[str, Dependency] | None = None,
     resources: Sequence[AbstractAsyncContextManager[Any]] = (),
     metrics: Metrics | None = None,
+    explain: Explain | None = None,
 ) -> FastAPI:
     """The service. `settings` None: from the environment.
 
     `authenticate` gives the client's issuer or raises ProtocolError(401); `feedback` stores checked items;
     `listeners` see every answer after it was made; `routes` join the application (the tester's page);
     `overridden` tells which findings the user overrode before; `dependencies` tell by name whether they are
-    up (readiness); `resources` are open as long as the application runs. Raises
+    up (readiness); `resources` are open as long as the application runs; `explain` tells the page how an
+    answer came about, given the width of its pictures in pixels. Raises
     the errors of settings, rules, terminology and site file at once, so that a broken set-up never serves.
     """
     settings = load() if settings is None else settings
@@ -123,6 +129,9 @@ def create_app(
         ("/metrics", site.exposition, "GET"),
     ):
         app.add_route(path, site.guarded(handler, path), methods=[method], include_in_schema=False)
+    if explain is not None:
+        handler = partial(site.explained, explain)
+        app.add_route(EXPLAIN, site.guarded(handler, EXPLAIN), methods=["POST"], include_in_schema=False)
     app.router.routes.extend(routes)
     return app
 
@@ -199,6 +208,25 @@ class _Site:
         return Response(self._discovery, media_type=_JSON)
 
     async def hook(self, request: Request) -> Response:
+        result = await self._answer(request, self._overridden)
+        self.metrics.answered(result)
+        _log_answer(result, request)
+        for listener in self._listeners:
+            try:
+                listener(result)
+            except Exception as error:  # the answer matters more than its audit
+                log.error("listener failed", extra={"error": type(error).__name__, "at": _place(error)})
+        return Response(orjson.dumps(result.response), headers=_NO_STORE, media_type=_JSON)
+
+    async def explained(self, explain: Explain, request: Request) -> Response:
+        """How the answer to the same body comes about. No hook of an EHR: not audited, not counted."""
+        given = request.query_params.get("width", "")
+        width = int(given) if given.isdecimal() and len(given) < 6 else _PICTURE_WIDTH
+        result = await self._answer(request, None)
+        shown = explain(result, width) if self.runtime.settings.mode is Mode.ACTIVE else {}
+        return Response(orjson.dumps(shown), headers=_NO_STORE, media_type=_JSON)
+
+    async def _answer(self, request: Request, overridden: Overridden | None) -> Answer:
         started = time.monotonic()
         client = await self._client(request)
         service_id = request.path_params["service_id"]
@@ -209,25 +237,17 @@ class _Site:
             )
         self._busy += 1
         try:
-            result = await answer(
+            return await answer(
                 self.runtime,
                 service_id,
                 await self._json(request),
                 accept_language=request.headers.get("accept-language"),
                 started=started,
                 client=client,
-                overridden=self._overridden,
+                overridden=overridden,
             )
         finally:
             self._busy -= 1
-        self.metrics.answered(result)
-        _log_answer(result, request)
-        for listener in self._listeners:
-            try:
-                listener(result)
-            except Exception as error:  # the answer matters more than its audit
-                log.error("listener failed", extra={"error": type(error).__name__, "at": _place(error)})
-        return Response(orjson.dumps(result.response), headers=_NO_STORE, media_type=_JSON)
 
     async def feedback(self, request: Request) -> Response:
         await self._client(request)

@@ -57,7 +57,8 @@ Overridden = Callable[[HookRequest, Sequence[Finding], Chart], Awaitable[Collect
 class Answer:
     """The response, and how it came about (for `evaluate --explain`, metrics and the audit trail).
 
-    `fetched`, `chart` and `run` are None where no draft concerned the service and nothing was read.
+    `fetched`, `chart`, `case`, `run` and `context` are None where no draft concerned the service and nothing
+    was read. `context` is what the cards were, or in silent mode would have been, written with.
     """
 
     response: dict[str, Any]
@@ -71,6 +72,8 @@ class Answer:
     shortened: tuple[Finding, ...] = ()  # overridden before and critical: sent again, short
     stages: Mapping[str, float] = field(default_factory=dict)  # seconds of read, rules, render
     ruleset: str = ""
+    case: Case | None = None
+    context: RenderContext | None = None
 
 
 @dataclass(frozen=True)
@@ -210,11 +213,12 @@ async def answer(
     judged = time.monotonic()
     cards: list[dict[str, Any]] = []
     repeats = Repeats(ran.findings)
+    context = _context(runtime, request, case, accept_language)
     if settings.mode is Mode.ACTIVE:
         if overridden is not None and service.hook is Hook.ORDER_SIGN and ran.findings:
             repeats = without_repeats(ran.findings, await overridden(request, ran.findings, chart))
             ran = replace(ran, findings=repeats.kept)
-        cards = render(ran.findings, _context(runtime, request, case, accept_language))
+        cards = render(ran.findings, context)
     done = time.monotonic()
     return Answer(
         {"cards": cards},
@@ -228,6 +232,8 @@ async def answer(
         repeats.shortened,
         {"read": read - started, "rules": judged - read, "render": done - judged},
         runtime.rulebook.version,
+        case,
+        context,
     )
 
 

@@ -25,7 +25,7 @@ from cds.cli.shift import shifted
 from cds.logs import configure
 from cds.sandbox import create_fhir_app
 from cds.settings import AuthMode, Settings, SettingsError, check_startup, is_loopback, load
-from cds.web import page_routes
+from cds.web import explained, page_routes
 from cds.wiring import service
 from fhir_mapping.terminology import load as terminology
 
@@ -36,7 +36,7 @@ def application() -> FastAPI:
     """The service as the environment configures it; what uvicorn's workers call."""
     configure()  # in every worker
     settings = load()
-    return service(settings, routes=page_routes(partial(terminology, settings.site_map)))
+    return service(settings, routes=page_routes(partial(terminology, settings.site_map)), explain=explained)
 
 
 def demo_clock() -> datetime:
@@ -129,7 +129,7 @@ async def demo_running(folder: Path, host: str, port: int) -> AsyncIterator[Runn
     fhir_port = port + 1 if port else 0
     async with running(create_fhir_app(demo_bundles(settings.now())), host, fhir_port) as fhir:
         page = page_routes(partial(terminology, settings.site_map), demo_of(fhir, settings.now()))
-        app = service(settings, test_clients=PUBLIC_TEST_CLIENTS, routes=page)
+        app = service(settings, test_clients=PUBLIC_TEST_CLIENTS, routes=page, explain=explained)
         async with running(app, host, port) as base:
             yield RunningDemo(base, fhir, settings)
 
