@@ -9,11 +9,16 @@ from xml.etree import ElementTree
 
 import pytest
 
+from cards import escape
 from cards.finding import Finding
+from cards.texts import Language
+from cards.writer import Writer
 from cds.cli.fixtures import folder, load_saved
 from cds.cli.offline import at, chart_file, evaluate, runtime_for, with_chart
 from cds.pictures import Picture, pictures
 from cds.pipeline import Answer, Runtime
+from tests.casebook.case_file import bench_of, case_of, rulebook, written_cases
+from tests.casebook.shorthand import ZONE
 from tests.conftest import settings_for_tests
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -157,3 +162,22 @@ async def test_a_picture_that_cannot_be_drawn_costs_only_itself(
     monkeypatch.setattr("cds.pictures.gallery.neutrophils", broken)
     assert set(drawn(await answered("demo-crs-grade-3-1"))) == {"toxicity"}
     assert "something of the chart" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "cases", ["washout/*.yaml", "grading/[ci]*.yaml", "dosing/tarlatamab*.yaml", "follow_up/[sd]*.yaml"]
+)
+def test_no_case_of_the_rules_breaks_a_picture(cases: str, caplog: pytest.LogCaptureFixture) -> None:
+    titles = {name: rule.title for name, rule in rulebook().rules.items()}
+    count = 0
+    for written in written_cases(cases):
+        case = case_of(written, bench_of(written))
+        findings = list(rulebook().rules[written.rule].evaluate(case))
+        for language in Language:
+            writer = Writer(language, ZONE, rulebook().terminology, titles, escape.plain)
+            for picture in pictures(case, findings, writer, 400):
+                count += 1
+                assert picture.rows
+                ElementTree.fromstring(picture.svg)
+    assert count > 20
+    assert "picture failed" not in caplog.text
