@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter
 from typing import TypeAlias
@@ -237,11 +238,29 @@ def _written(one: Reported) -> str:
     return f"{quantity.comparator}{quantity.reported.value} {quantity.reported.unit}"
 
 
+def _time(one: Reported) -> datetime:
+    return one.observation.when.latest
+
+
+def _settled(group: list[Reported]) -> bool:
+    """The usual series: final reports of instants that all differ. Nothing competes with anything."""
+    instants = set()
+    for one in group:
+        when = one.observation.when
+        if one.identifiers or one.preliminary or not when.exact:
+            return False
+        instants.add(when.latest)
+    return len(instants) == len(group)
+
+
 def resolve(
     reports: Iterable[Reported], traits: Traits, stamps: Stamps
 ) -> tuple[list[Observation], list[Loss]]:
     """The time points of one concept, oldest first, and the reports that contradict each other."""
     group = list(reports)
+    if _settled(group):
+        group.sort(key=_time)
+        return [one.observation for one in group], []
     if len(group) > 1:
         group = _final_over_preliminary(_newest_versions(group))
     moments: dict[tuple[Moment, _About], list[Reported]] = {}

@@ -14,6 +14,7 @@ from fhir_mapping.chart import (
     Moment,
     Observation,
     Patient,
+    Precision,
     Quantity,
     Result,
     Series,
@@ -28,7 +29,7 @@ from fhir_mapping.read.reference_range import ReferenceRanges
 from fhir_mapping.read.shape import Json, name_of, notes, obj, objs, text
 from fhir_mapping.read.specimen import is_blood, read_specimen
 from fhir_mapping.read.traits import Traits
-from fhir_mapping.read.values import Unreadable
+from fhir_mapping.read.values import Unreadable, quantitative
 
 _USED = frozenset({"final", "amended", "corrected", "preliminary", "partial"})
 _PENDING = "registered"
@@ -37,12 +38,20 @@ _CATEGORY_OF_KIND = {"laboratory": "lab", "vital-signs": "vital", "survey": "sco
 _NAMES = frozenset({"lab", "vital", "score", "test"})  # matched by exact name where no code is known
 _INHERITED = ("subject", "effectiveDateTime", "effectivePeriod")
 _NO_FLAGS: frozenset[Flag] = frozenset()
+_MISMATCH = frozenset({Flag.PROPERTY_MISMATCH})
+_ASKED_MORE = frozenset({"body_surface_temperature"})  # flagged whatever it holds
 _NO_COMPONENTS: Mapping[str, tuple[Value, ...]] = MappingProxyType({})
 _HAEMOLYSED = re.compile(r"\b(?:haemoly[sz]|hemoly[sz])|溶血", re.IGNORECASE)
 _NOT_HAEMOLYSED = re.compile(
     r"\b(?:no|not|non|without)[\s-]+(?:\w+\s+){0,2}(?:haemoly|hemoly)|(?:無|未|沒有)\s*溶血", re.IGNORECASE
 )
-Entry = tuple[Json, Json | None, bool]  # the Observation, the component that carries the concept, by name
+# What a plain result may hold. Anything else (specimen, interpretation, note ...) can change what it means.
+_PLAIN = frozenset(
+    "resourceType id meta text language status category code subject encounter basedOn identifier "
+    "effectiveDateTime issued performer valueQuantity referenceRange".split()
+)
+# the Observation, the component that carries the concept, by name, seen to be a usual one (see `index`)
+Entry = tuple[Json, Json | None, bool, bool]
 
 
 @dataclass(slots=True, eq=False)
@@ -61,10 +70,11 @@ class _Shared:
 class Observations:
     """The Observations of one chart."""
 
-    __slots__ = ("_context", "_index", "_owners", "_ranges", "_series", "_shared")
+    __slots__ = ("_context", "_index", "_latest", "_owners", "_ranges", "_series", "_shared")
 
     def __init__(self, context: Context, patient: Patient) -> None:
         self._context = context
+        self._latest = context.latest_allowed
         self._index: dict[str, list[Entry]] | None = None
         self._owners: dict[int, tuple[Json, str]] = {}  # contained Observation by identity -> its owner
         self._shared: dict[int, _Shared] = {}
@@ -103,7 +113,7 @@ class Observations:
                 try:
                     concept = _usual(resource, usual, ours)
                     if concept is not None:
-                        index[concept].append((resource, None, False))
+                        index[concept].append((resource, None, False, True))
                         continue
                     self._enter(resource, index)
                     self._remember(resource, index, usual, ours)
@@ -160,7 +170,7 @@ class Observations:
         component = None if parents is None else holder
         for concept in concepts:
             if parents is None or concept not in parents:
-                index.setdefault(concept, []).append((resource, component, coded.by_name))
+                index.setdefault(concept, []).append((resource, component, coded.by_name, False))
         return concepts
 
     def _signed(self, resource: Json, holder: Json, coded: Coded) -> frozenset[str]:
@@ -197,6 +207,8 @@ class Observations:
     # -- decoding ----------------------------------------------------------------------------------------
 
     def _common(self, resource: Json) -> _Shared:
+        if "component" not in resource:
+            return self._read_common(resource)
         known = self._shared.get(id(resource))
         if known is None:
             known = self._shared[id(resource)] = self._read_common(resource)
@@ -274,8 +286,46 @@ class Observations:
         ]
         return next((v for v in values if v.result is Result.POSITIVE), values[0] if values else Value())
 
+    def _plain(self, resource: Json, traits: Traits) -> Reported | None:
+        """A usual Observation that holds a number at an instant and nothing that could change its meaning,
+        read without further questions; None for any other. Says the same as `_decode`, sooner."""
+        raw = resource.get("valueQuantity")
+        if type(raw) is not dict or not resource.keys() <= _PLAIN or traits.concept in _ASKED_MORE:
+            return None
+        context = self._context
+        when = context.stamps.read(resource.get("effectiveDateTime"))
+        if when is None or when.precision is not Precision.INSTANT or when.latest > self._latest:
+            return None
+        value = quantitative(raw, traits, context.values)
+        if isinstance(value, Unreadable) or (quantity := value.quantity) is None:
+            return None
+        uln, lln = None, None
+        if "referenceRange" in resource:
+            uln, lln = self._ranges.limits(resource, quantity, traits)
+        observation = Observation(
+            name_of(resource),
+            traits.concept,
+            when,
+            value,
+            None,
+            _NO_COMPONENTS,
+            uln,
+            lln,
+            performers=references(resource["performer"]) if "performer" in resource else (),
+            flags=_MISMATCH if traits.lab and _property_mismatch(resource, quantity) else _NO_FLAGS,
+        )
+        return Reported(
+            observation,
+            "final",
+            text(resource["issued"]) if "issued" in resource else "",
+            text(obj(resource["meta"]).get("lastUpdated")) if "meta" in resource else "",
+            _identifiers(resource) if "identifier" in resource else NO_CONCEPTS,
+        )
+
     def _decode(self, entry: Entry, traits: Traits) -> Reported | Loss | None:
-        resource, component, by_name = entry
+        resource, component, by_name, usual = entry
+        if usual and (plain := self._plain(resource, traits)) is not None:
+            return plain
         context = self._context
         shared = self._common(resource)
         concept = traits.concept
@@ -286,7 +336,7 @@ class Observations:
             when = shared.specimen.collected
         if when is None:
             return Loss(LossReason.MALFORMED, concept, shared.reference, "no time")
-        if when.earliest > context.latest_allowed:
+        if when.earliest > self._latest:
             return Loss(LossReason.MALFORMED, concept, shared.reference, "in the future")
         holder = resource if component is None else component
         value = context.values.read(holder, traits)
@@ -335,14 +385,18 @@ class Observations:
     def _flags(
         self, shared: _Shared, holder: Json, traits: Traits, value: Value, by_name: bool
     ) -> frozenset[Flag]:
+        mismatch = traits.lab and value.quantity is not None and _property_mismatch(holder, value.quantity)
+        surface = traits.concept == "body_surface_temperature"
+        if not (by_name or surface or mismatch):
+            return shared.flags
         extra: list[Flag] = []
         if by_name:
             extra.append(Flag.BY_NAME)
-        if traits.concept == "body_surface_temperature":
+        if surface:
             extra.append(Flag.SURFACE_TEMPERATURE)
-        if traits.lab and value.quantity is not None and _property_mismatch(holder, value.quantity):
+        if mismatch:
             extra.append(Flag.PROPERTY_MISMATCH)
-        return shared.flags | frozenset(extra) if extra else shared.flags
+        return shared.flags.union(extra)
 
     def _devices(self, resource: Json) -> frozenset[str]:
         link = resource.get("device")
@@ -429,7 +483,8 @@ def _property_mismatch(holder: Json, quantity: Quantity) -> bool:
     """The name of the code says moles and the unit mass, or the other way round."""
     if quantity.reported is None:
         return False
-    for coding in objs(obj(holder.get("code")).get("coding")):
+    code = holder.get("code")
+    for coding in objs(code.get("coding")) if isinstance(code, dict) else ():
         display = coding.get("display")
         if isinstance(display, str) and "/volume]" in display:
             moles = "mol" in quantity.reported.unit

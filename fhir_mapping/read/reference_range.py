@@ -41,15 +41,14 @@ class ReferenceRanges:
         if isinstance(written, list) and len(written) == 1:
             only = written[0]
             if isinstance(only, dict) and only.keys() <= _PLAIN:  # the common case: nothing to choose
-                low, high = only.get("low"), only.get("high")
-                return self._values.limit(high, like, traits), self._values.limit(low, like, traits)
+                return self._values.limits(only.get("high"), only.get("low"), like, traits)
         fitting = [r for r in objs(written) if _is_normal(r) and self._fits(r)]
         if len(fitting) > 1:
             fitting = [r for r in fitting if "appliesTo" in r or "age" in r] or fitting
         if not fitting or any(_ends(r) != _ends(fitting[0]) for r in fitting):
             return None, None
         low, high = _ends(fitting[0])
-        return self._values.limit(high, like, traits), self._values.limit(low, like, traits)
+        return self._values.limits(high, low, like, traits)
 
     def _fits(self, reference_range: Json) -> bool:
         words = {

@@ -11,6 +11,7 @@ from fhir_mapping.read.shape import Json, obj
 TOLERATED_CLOCK_SKEW = timedelta(minutes=5)  # chart-facts 1.3: later than this is a future result
 
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?\s?(Z|z|[+-]\d\d:?\d\d)?$")
+_USUAL_STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(?:Z|[+-]\d\d:\d\d)$")
 _TICK = timedelta(microseconds=1)
 
 
@@ -42,6 +43,9 @@ class Stamps:
 
     def _parse(self, written: str) -> Moment | None:
         try:
+            if _USUAL_STAMP.match(written):
+                stamp = datetime.fromisoformat(written).astimezone(self.zone)
+                return Moment(stamp, stamp)
             if len(written) > 10:
                 return self._instant(written)
             parts = written.split("-")

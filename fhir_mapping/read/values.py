@@ -23,6 +23,7 @@ _NO_GROWTH = re.compile(r"^\s*(?:(?:no|not|negative|sterile|absent)\b|無|未|�
 _UNDECIDED_GROWTH = re.compile(r"flora|pending|in progress|preliminary|incubat|培養中|正常菌", re.IGNORECASE)
 _GAPS = re.compile(r"[\s(\[（,，:：;；/]+")
 _WRAPPING = " ()[]（）,，:：;；/"
+_LONGEST_REMEMBERED = 80  # characters of a unit; keeps what is remembered small, whatever is sent
 _NONE_DETECTED = frozenset({"undetectable", "target not detected", "nd", "none detected"})
 
 
@@ -54,31 +55,14 @@ class Values:
         written = (text(raw.get("unit")), text(raw.get("code")), text(raw.get("system")))
         return _measured(value, comparator, written, traits)
 
-    def limit(self, raw: object, like: Quantity, traits: Traits) -> Quantity | None:
-        """A reference range limit; without a unit of its own it has the unit of its result."""
-        if not isinstance(raw, dict):
-            return None
-        get, value = raw.get, raw.get("value")
-        written = (text(get("unit")), text(get("code")), text(get("system")))
+    def limits(
+        self, high: object, low: object, like: Quantity, traits: Traits
+    ) -> tuple[Quantity | None, Quantity | None]:
+        """Reference range limits (upper, lower); without a unit of its own a limit has the unit of its result."""
         reported = like.reported.unit if like.reported is not None else like.unit
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return _remembered_limit(value, written, like.unit, reported, traits)
-        return _limit(value, written, like.unit, reported, traits)
+        return _limit(high, like.unit, reported, traits), _limit(low, like.unit, reported, traits)
 
     # -- qualitative -------------------------------------------------------------------------------------
-
-    def _result_of_quantity(self, quantity: Quantity, rule: ResultRule) -> tuple[Result | None, bool]:
-        """The result that a number says, and whether it is a "detected below the limit"."""
-        if rule is ResultRule.VIRAL_LOAD:
-            if quantity.comparator in ("<", "<="):
-                return Result.POSITIVE, True
-            return (Result.POSITIVE if quantity.value > 0 else Result.NEGATIVE), False
-        if rule is ResultRule.ANTI_HBS and quantity.unit == "m[IU]/mL":
-            reached = quantity.at_least(_ANTI_HBS_POSITIVE_FROM)
-            return (None if reached is None else Result.POSITIVE if reached else Result.NEGATIVE), False
-        if rule is ResultRule.HCG and quantity.unit == "m[IU]/mL":
-            return _hcg(quantity), False
-        return None, False
 
     def _words(self, raw: object) -> Result | Unreadable | None:
         """Result of a CodeableConcept by code, else by its text; codes that differ say nothing."""
@@ -134,7 +118,7 @@ class Values:
 
     def _written(self, holder: Json, traits: Traits) -> Value | Unreadable:
         if (raw := holder.get("valueQuantity")) is not None:
-            return self._of_quantity(self.quantity(obj(raw), traits), traits)
+            return quantitative(obj(raw), traits, self)
         if (raw := holder.get("valueCodeableConcept")) is not None:
             return self._of_concept(raw, traits)
         if (raw := holder.get("valueInteger")) is not None:
@@ -143,7 +127,7 @@ class Values:
                 return Unreadable(LossReason.MALFORMED, str(raw))
             if not traits.bare:
                 return Unreadable(LossReason.UNIT, str(count))
-            return self._of_quantity(_measured(Decimal(count), "", ("", "", ""), traits), traits)
+            return _of_quantity(_measured(Decimal(count), "", ("", "", ""), traits), traits)
         if (raw := holder.get("valueBoolean")) is not None:
             flag = boolean(raw)
             if flag is None:
@@ -164,17 +148,6 @@ class Values:
                 return Unreadable(LossReason.MALFORMED)
             return Value(time=start or end, period_end=end)
         return Value()
-
-    def _of_quantity(self, quantity: Quantity | Unreadable, traits: Traits) -> Value | Unreadable:
-        if isinstance(quantity, Unreadable):
-            if not traits.exact_unit and quantity.reason is LossReason.UNIT and not traits.preferred:
-                return Value(text=quantity.text)  # presence and date count, whatever the laboratory's unit
-            return quantity
-        if traits.rule is ResultRule.NONE and not traits.bare:
-            return Value(quantity)
-        result, below = self._result_of_quantity(quantity, traits.rule)
-        count = whole(quantity.value) if traits.bare and not quantity.comparator else None
-        return Value(quantity=quantity, result=result, detected_below_limit=below, number=count)
 
     def _of_concept(self, raw: object, traits: Traits) -> Value | Unreadable:
         concept = obj(raw)
@@ -245,7 +218,7 @@ class Values:
         if parsed is None or not (traits.preferred or traits.bare):
             return None
         unit = ("", "", "") if parsed.unit is None else (parsed.unit, "", "")
-        return self._of_quantity(_measured(parsed.value, parsed.comparator or "", unit, traits), traits)
+        return _of_quantity(_measured(parsed.value, parsed.comparator or "", unit, traits), traits)
 
     def _word_and_number(self, written: str, traits: Traits) -> Value | Unreadable | None:
         """A result and its signal, load or titre in one text: "Reactive (12.3)", "< 34 IU/mL, not detected".
@@ -265,6 +238,60 @@ class Values:
                 both = self._beside(beside, Result(said.value), traits)
                 return replace(both, text=written) if isinstance(both, Value) else both
         return None
+
+
+def quantitative(raw: Json, traits: Traits, values: Values) -> Value | Unreadable:
+    """The value of a Quantity. The same few numbers come again and again: a plain one is read once."""
+    get = raw.get
+    value, unit, code, system = get("value"), get("unit", ""), get("code", ""), get("system", "")
+    if "comparator" not in raw and _everyday(value, unit, code, system):
+        return _remembered_value(value, unit, code, system, traits)
+    return _of_quantity(values.quantity(raw, traits), traits)
+
+
+def _everyday(value: object, unit: object, code: object, system: object) -> bool:
+    """A JSON number with units of everyday length: worth remembering."""
+    return (
+        (type(value) is float or type(value) is int)
+        and (type(unit) is str and type(code) is str and type(system) is str)
+        and len(unit) + len(code) + len(system) <= _LONGEST_REMEMBERED
+    )
+
+
+@lru_cache(maxsize=16384, typed=True)  # typed: 1 and 1.0 both stay as sent
+def _remembered_value(
+    raw: int | float, unit: str, code: str, system: str, traits: Traits
+) -> Value | Unreadable:
+    value = number(raw)
+    if value is None:
+        return Unreadable(LossReason.MALFORMED, f"{raw} {text(unit)}".strip())
+    return _of_quantity(_measured(value, "", (text(unit), text(code), text(system)), traits), traits)
+
+
+def _of_quantity(quantity: Quantity | Unreadable, traits: Traits) -> Value | Unreadable:
+    if isinstance(quantity, Unreadable):
+        if not traits.exact_unit and quantity.reason is LossReason.UNIT and not traits.preferred:
+            return Value(text=quantity.text)  # presence and date count, whatever the laboratory's unit
+        return quantity
+    if traits.rule is ResultRule.NONE and not traits.bare:
+        return Value(quantity)
+    result, below = _result_of_quantity(quantity, traits.rule)
+    count = whole(quantity.value) if traits.bare and not quantity.comparator else None
+    return Value(quantity=quantity, result=result, detected_below_limit=below, number=count)
+
+
+def _result_of_quantity(quantity: Quantity, rule: ResultRule) -> tuple[Result | None, bool]:
+    """The result that a number says, and whether it is a "detected below the limit"."""
+    if rule is ResultRule.VIRAL_LOAD:
+        if quantity.comparator in ("<", "<="):
+            return Result.POSITIVE, True
+        return (Result.POSITIVE if quantity.value > 0 else Result.NEGATIVE), False
+    if rule is ResultRule.ANTI_HBS and quantity.unit == "m[IU]/mL":
+        reached = quantity.at_least(_ANTI_HBS_POSITIVE_FROM)
+        return (None if reached is None else Result.POSITIVE if reached else Result.NEGATIVE), False
+    if rule is ResultRule.HCG and quantity.unit == "m[IU]/mL":
+        return _hcg(quantity), False
+    return None, False
 
 
 def _growth(shown: str, coded: bool) -> Result | None:
@@ -298,10 +325,34 @@ def _measured(
     return Quantity(converted, target, comparator, Amount(value, canonical))
 
 
-def _limit(
+def _limit(raw: object, unit: str, reported: str, traits: Traits) -> Quantity | None:
+    """A limit as written, in the `unit` of its result that was reported in `reported`."""
+    if not isinstance(raw, dict):
+        return None
+    get = raw.get
+    value, own, code, system = get("value"), get("unit", ""), get("code", ""), get("system", "")
+    if _everyday(value, own, code, system):
+        return _remembered_limit(value, own, code, system, unit, reported, traits)
+    return _read_limit(value, (text(own), text(code), text(system)), unit, reported, traits)
+
+
+@lru_cache(maxsize=8192, typed=True)
+def _remembered_limit(
+    raw: int | float,
+    own: str,
+    code: str,
+    system: str,
+    unit: str,
+    reported: str,
+    traits: Traits,
+) -> Quantity | None:
+    """Laboratories write the same few limits again and again."""
+    return _read_limit(raw, (text(own), text(code), text(system)), unit, reported, traits)
+
+
+def _read_limit(
     raw: object, written: tuple[str, str, str], unit: str, reported: str, traits: Traits
 ) -> Quantity | None:
-    """A limit as written, in the `unit` of its result that was reported in `reported`."""
     value = number(raw)
     if value is None:
         return None
@@ -312,14 +363,6 @@ def _limit(
         return Quantity(value, unit, reported=Amount(value, unit))
     changed = units.convert(traits.concept, value, reported, unit)
     return None if changed is None else Quantity(changed, unit, reported=Amount(value, reported))
-
-
-@lru_cache(maxsize=8192, typed=True)  # typed: 1 and 1.0 both stay as sent
-def _remembered_limit(
-    raw: int | float, written: tuple[str, str, str], unit: str, reported: str, traits: Traits
-) -> Quantity | None:
-    """Laboratories write the same few limits again and again."""
-    return _limit(raw, written, unit, reported, traits)
 
 
 def _names(raw: object) -> list[str]:
