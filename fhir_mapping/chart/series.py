@@ -41,6 +41,9 @@ class Series(Sequence[Observation]):
     def __iter__(self) -> Iterator[Observation]:
         return iter(self.items)
 
+    def __reversed__(self) -> Iterator[Observation]:
+        return reversed(self.items)
+
     def latest(
         self,
         at: datetime,
@@ -48,7 +51,7 @@ class Series(Sequence[Observation]):
         usable: Callable[[Observation], bool] = lambda _: True,
     ) -> Observation | None:
         """Newest observation not after `at`, not older than `within`, that satisfies `usable`."""
-        for item in reversed(self.items):
+        for item in reversed(self):
             if item.when.earliest > at:
                 continue
             if within is not None and item.when.latest < at - within:
@@ -59,7 +62,11 @@ class Series(Sequence[Observation]):
 
     def between(self, start: datetime, end: datetime) -> tuple[Observation, ...]:
         """Observations whose time may lie in [start, end]."""
-        return tuple(o for o in self.items if o.when.latest >= start and o.when.earliest <= end)
+        return tuple(o for o in self.since(start) if o.when.earliest <= end)
+
+    def since(self, start: datetime) -> tuple[Observation, ...]:
+        """Observations that may lie at or after `start`, oldest first."""
+        return tuple(o for o in self.items if o.when.latest >= start)
 
     def on(self, day: date) -> tuple[Observation, ...]:
         """Observations of one local calendar day."""

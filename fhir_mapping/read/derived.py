@@ -198,8 +198,11 @@ class DerivedSeries:
     # -- vital signs -------------------------------------------------------------------------------------
 
     def _surface_temperatures(self) -> list[Observation]:
+        surface = self._observations.raw("body_surface_temperature").items
+        if not surface:
+            return []
         core = {item.when for item in self._observations.raw("body_temperature").items}
-        return [i for i in self._observations.raw("body_surface_temperature").items if i.when not in core]
+        return [item for item in surface if item.when not in core]
 
     # -- scores ------------------------------------------------------------------------------------------
 

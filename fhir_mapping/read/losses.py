@@ -7,6 +7,11 @@ from fhir_mapping.chart import Loss, LossReason
 _LONGEST = 80
 
 
+def in_order(loss: Loss) -> tuple[str, str, str, str]:
+    """Sorts losses, whatever the order in which their entries arrived."""
+    return loss.resource, loss.concept, loss.reason.value, loss.text
+
+
 class Losses:
     """Collects losses while a chart is read; order of arrival never shows."""
 
@@ -21,4 +26,4 @@ class Losses:
         return loss
 
     def all(self) -> tuple[Loss, ...]:
-        return tuple(sorted(self._seen, key=lambda x: (x.resource, x.concept, x.reason.value, x.text)))
+        return tuple(sorted(self._seen, key=in_order))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -24,11 +24,13 @@ from fhir_mapping.chart import (
 from fhir_mapping.read.coding import NO_CONCEPTS, Coded, codings
 from fhir_mapping.read.conflicts import Reported, resolve
 from fhir_mapping.read.context import DAMAGE, Context
+from fhir_mapping.read.losses import in_order
 from fhir_mapping.read.pool import Subject, accepted, references
 from fhir_mapping.read.reference_range import ReferenceRanges
 from fhir_mapping.read.shape import Json, name_of, notes, obj, objs, text
 from fhir_mapping.read.specimen import is_blood, read_specimen
 from fhir_mapping.read.traits import Traits
+from fhir_mapping.read.unread import Entry, unread_series
 from fhir_mapping.read.values import Unreadable, quantitative
 
 _USED = frozenset({"final", "amended", "corrected", "preliminary", "partial"})
@@ -50,8 +52,6 @@ _PLAIN = frozenset(
     "resourceType id meta text language status category code subject encounter basedOn identifier "
     "effectiveDateTime issued performer valueQuantity referenceRange".split()
 )
-# the Observation, the component that carries the concept, by name, seen to be a usual one (see `index`)
-Entry = tuple[Json, Json | None, bool, bool]
 
 
 @dataclass(slots=True, eq=False)
@@ -70,16 +70,13 @@ class _Shared:
 class Observations:
     """The Observations of one chart."""
 
-    __slots__ = ("_context", "_index", "_latest", "_owners", "_ranges", "_series", "_shared")
+    __slots__ = ("_context", "_decoder", "_index", "_series")
 
     def __init__(self, context: Context, patient: Patient) -> None:
         self._context = context
-        self._latest = context.latest_allowed
         self._index: dict[str, list[Entry]] | None = None
-        self._owners: dict[int, tuple[Json, str]] = {}  # contained Observation by identity -> its owner
-        self._shared: dict[int, _Shared] = {}
         self._series: dict[str, Series] = {}
-        self._ranges = ReferenceRanges(context.values, patient, context.now)
+        self._decoder = Decoder(context, patient)
 
     # -- index -------------------------------------------------------------------------------------------
 
@@ -99,7 +96,7 @@ class Observations:
             if inner.get("resourceType") == "Observation":
                 inherited = {key: owner[key] for key in _INHERITED if key in owner}
                 whole = {**inherited, **inner}
-                self._owners[id(whole)] = (whole, name_of(owner))
+                self._decoder.owners[id(whole)] = (whole, name_of(owner))
                 yield whole
 
     def index(self) -> dict[str, list[Entry]]:
@@ -117,6 +114,9 @@ class Observations:
                         continue
                     self._enter(resource, index)
                     self._remember(resource, index, usual, ours)
+                    concept = _usual(resource, usual, ours)
+                    if concept is not None:  # the first of its kind: entered with questions, now known
+                        index[concept][-1] = (resource, None, False, True)
                 except DAMAGE:
                     self._context.damaged(resource)
             self._index = index
@@ -164,7 +164,7 @@ class Observations:
         if coded.contradictory:
             self._context.losses.add(LossReason.CONTRADICTORY, name_of(resource), text="contradictory codes")
             return NO_CONCEPTS
-        concepts = coded.concepts or self._signed(resource, holder, coded)
+        concepts = coded.concepts or _signed(self._context, resource, holder, coded)
         if len(concepts) > 1:
             concepts = self._told_apart(resource, holder, concepts)
         component = None if parents is None else holder
@@ -172,29 +172,6 @@ class Observations:
             if parents is None or concept not in parents:
                 index.setdefault(concept, []).append((resource, component, coded.by_name, False))
         return concepts
-
-    def _signed(self, resource: Json, holder: Json, coded: Coded) -> frozenset[str]:
-        """Concepts of unverified codes that the unit or the category confirms."""
-        if not coded.unsure:
-            return NO_CONCEPTS
-        context = self._context
-        kinds = {
-            kind
-            for item in objs(resource.get("category"))
-            for _, code in codings(item)
-            if (kind := _CATEGORY_OF_KIND.get(code))
-        }
-        fitting = context.codes.of_kind(coded.unsure, *kinds) if kinds else NO_CONCEPTS
-        raw = obj(holder.get("valueQuantity"))
-        if raw:
-            measured = {
-                concept
-                for concept in coded.unsure
-                if (traits := context.traits(concept)).exact_unit
-                and isinstance(context.values.quantity(raw, traits), Quantity)
-            }
-            fitting = frozenset(measured & fitting if fitting else measured)
-        return fitting if len(fitting) == 1 else NO_CONCEPTS
 
     def _told_apart(self, resource: Json, holder: Json, concepts: frozenset[str]) -> frozenset[str]:
         """Concepts that share a code on purpose: saturation by pulse oximeter or in arterial blood."""
@@ -204,7 +181,42 @@ class Observations:
             return concepts - {"spo2" if arterial else "sao2"}
         return concepts
 
-    # -- decoding ----------------------------------------------------------------------------------------
+    # -- series ------------------------------------------------------------------------------------------
+
+    def raw(self, concept: str) -> Series:
+        """Series of one concept as sent, conflicts resolved; derived values are added elsewhere."""
+        known = self._series.get(concept)
+        if known is None:
+            entries = self.index().get(concept, [])
+            traits = self._context.traits(concept)
+            known = unread_series(entries, traits, self._decoder)
+            if known is None:
+                known = self._decoder.series(entries, traits)
+            self._series[concept] = known
+        return known
+
+    def method_text(self, reference: str) -> str:
+        """`method` of an Observation in words; "" where it has none."""
+        method = obj(obj(self._context.pool.get(reference)).get("method"))
+        return text(method.get("text")) or " ".join(
+            text(c.get("display")) for c in objs(method.get("coding"))
+        )
+
+    def has(self, concept: str) -> bool:
+        return concept in self.index()
+
+
+class Decoder:
+    """Observations to facts, one concept at a time."""
+
+    __slots__ = ("_context", "_latest", "_ranges", "_shared", "owners")
+
+    def __init__(self, context: Context, patient: Patient) -> None:
+        self._context = context
+        self._latest = context.latest_allowed
+        self._shared: dict[int, _Shared] = {}
+        self._ranges = ReferenceRanges(context.values, patient, context.now)
+        self.owners: dict[int, tuple[Json, str]] = {}  # contained Observation by identity -> its owner
 
     def _common(self, resource: Json) -> _Shared:
         if "component" not in resource:
@@ -234,7 +246,7 @@ class Observations:
             flags.append(Flag.PARTIAL_DATE)
         if ("note" in resource or "interpretation" in resource) and _haemolysed(resource):
             flags.append(Flag.HAEMOLYSED)
-        owned = self._owners.get(id(resource)) if self._owners else None
+        owned = self.owners.get(id(resource)) if self.owners else None
         return _Shared(
             name_of(resource) if owned is None else owned[1],
             status,
@@ -251,7 +263,7 @@ class Observations:
         found: dict[str, list[Value]] = {}
         for component in objs(resource.get("component")):
             coded = context.codes.read(component.get("code"), _NAMES)
-            for concept in coded.concepts or self._signed(resource, component, coded):
+            for concept in coded.concepts or _signed(context, resource, component, coded):
                 value = context.values.read(component, context.traits(concept))
                 if isinstance(value, Value):
                     found.setdefault(concept, []).append(value)
@@ -409,20 +421,17 @@ class Observations:
             found = self._context.codes.read({"text": shown}, frozenset({"device"})).concepts
         return found
 
-    def raw(self, concept: str) -> Series:
-        """Series of one concept as sent, conflicts resolved; derived values are added elsewhere."""
-        known = self._series.get(concept)
-        if known is not None:
-            return known
-        traits = self._context.traits(concept)
+    def series(self, entries: Iterable[Entry], traits: Traits) -> Series:
+        """What the entries say of one concept; losses are kept for the chart too."""
+        context = self._context
         reports: list[Reported] = []
         pending: list[Observation] = []
         losses: list[Loss] = []
-        for entry in self.index().get(concept, ()):
+        for entry in entries:
             try:
                 read = self._decode(entry, traits)
             except DAMAGE:
-                self._context.damaged(entry[0], concept)
+                context.damaged(entry[0], traits.concept)
                 continue
             if isinstance(read, Loss):
                 losses.append(read)
@@ -430,25 +439,36 @@ class Observations:
                 pending.append(read.observation)
             elif read is not None:
                 reports.append(read)
-        items, contradictions = resolve(reports, traits, self._context.stamps)
+        items, contradictions = resolve(reports, traits, context.stamps)
         losses += contradictions
         for loss in losses:
-            self._context.losses.add(loss.reason, loss.resource, loss.concept, loss.text)
+            context.losses.add(loss.reason, loss.resource, loss.concept, loss.text)
         pending.sort(key=lambda one: (one.when.latest, one.reference))
-        losses.sort(key=lambda one: (one.resource, one.reason.value, one.text))
-        known = Series(concept, tuple(items), tuple(dict.fromkeys(losses)), tuple(pending))
-        self._series[concept] = known
-        return known
+        unique = tuple(sorted(dict.fromkeys(losses), key=in_order))
+        return Series(traits.concept, tuple(items), unique, tuple(pending))
 
-    def method_text(self, reference: str) -> str:
-        """`method` of an Observation in words; "" where it has none."""
-        method = obj(obj(self._context.pool.get(reference)).get("method"))
-        return text(method.get("text")) or " ".join(
-            text(c.get("display")) for c in objs(method.get("coding"))
-        )
 
-    def has(self, concept: str) -> bool:
-        return concept in self.index()
+def _signed(context: Context, resource: Json, holder: Json, coded: Coded) -> frozenset[str]:
+    """Concepts of unverified codes that the unit or the category confirms."""
+    if not coded.unsure:
+        return NO_CONCEPTS
+    kinds = {
+        kind
+        for item in objs(resource.get("category"))
+        for _, code in codings(item)
+        if (kind := _CATEGORY_OF_KIND.get(code))
+    }
+    fitting = context.codes.of_kind(coded.unsure, *kinds) if kinds else NO_CONCEPTS
+    raw = obj(holder.get("valueQuantity"))
+    if raw:
+        measured = {
+            concept
+            for concept in coded.unsure
+            if (traits := context.traits(concept)).exact_unit
+            and isinstance(context.values.quantity(raw, traits), Quantity)
+        }
+        fitting = frozenset(measured & fitting if fitting else measured)
+    return fitting if len(fitting) == 1 else NO_CONCEPTS
 
 
 def _usual(resource: Json, usual: dict[tuple[str, str], str], ours: set[str]) -> str | None:

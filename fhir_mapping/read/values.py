@@ -58,7 +58,7 @@ class Values:
     def limits(
         self, high: object, low: object, like: Quantity, traits: Traits
     ) -> tuple[Quantity | None, Quantity | None]:
-        """Reference range limits (upper, lower); without a unit of its own a limit has the unit of its result."""
+        """Reference range limits (upper, lower); without a unit of its own a limit has its result's."""
         reported = like.reported.unit if like.reported is not None else like.unit
         return _limit(high, like.unit, reported, traits), _limit(low, like.unit, reported, traits)
 

@@ -61,8 +61,8 @@ def concepts() -> tuple[str, ...]:
 
 def baseline_before(series: Sequence[Observation], first_dose: datetime) -> Observation | None:
     """Last usable value before the first dose."""
-    earlier = [o for o in series if o.when.latest < first_dose and o.value.quantity is not None]
-    return earlier[-1] if earlier else None
+    usable = (o for o in reversed(series) if o.when.latest < first_dose and o.value.quantity is not None)
+    return next(usable, None)
 
 
 def _multiple(quantity: Quantity, of: Quantity, factor: object) -> Decimal:
