@@ -41,10 +41,22 @@ def _periods(
     return found
 
 
+def _end_of_record(case: Case, span: timedelta) -> datetime:
+    """When the newest charted volume ends; now where none ended within the span. Charting lags behind the
+    clock: the last hours are those that the chart covers."""
+    ends = [
+        o.when.latest
+        for o in case.chart.series("urine_output")
+        if o.value.quantity is not None and case.now - span <= o.when.latest <= case.now
+    ]
+    return max(ends, default=case.now)
+
+
 def urine_output(case: Case, hours: Decimal) -> UrineOutput | None:
-    """Mean urine output of the last `hours`; None where none is charted."""
-    end = case.now
-    start = end - timedelta(hours=float(hours))
+    """Mean urine output of the last `hours` on the chart; None where none is charted."""
+    span = timedelta(hours=float(hours))
+    end = _end_of_record(case, span)
+    start = end - span
     volume, covered = Decimal(0), Decimal(0)
     evidence: list[Evidence] = []
     for begun, finished, ml, observation in _periods(case, start, end):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from fhir_mapping import units
-from fhir_mapping.chart import Flag, Observation, Quantity, Series, Value
+from fhir_mapping.chart import Amount, Flag, Observation, Quantity, Series, Value
 from fhir_mapping.read.context import Context
 from fhir_mapping.read.observation import Observations
 
@@ -48,6 +48,14 @@ def _same_sample(one: Observation, other: Observation) -> bool:
     ):
         return one.specimen.reference == other.specimen.reference
     return one.when == other.when
+
+
+def _raised(total: Quantity, rise: Decimal) -> Quantity:
+    """Total calcium plus the albumin correction (mg/dL), also in the reported unit that limits are printed in."""
+    reported = total.reported
+    step = None if reported is None else units.convert("calcium_total", rise, total.unit, reported.unit)
+    corrected = None if reported is None or step is None else Amount(reported.value + step, reported.unit)
+    return Quantity(total.value + rise, total.unit, reported=corrected)
 
 
 class DerivedSeries:
@@ -154,12 +162,12 @@ class DerivedSeries:
                 key=lambda a: (abs((a.when.latest - calcium.when.latest).total_seconds()), a.reference),
             )
             assert albumin.value.quantity is not None
-            corrected = total.value + _CALCIUM_PER_ALBUMIN * (_ALBUMIN_NORMAL - albumin.value.quantity.value)
+            rise = _CALCIUM_PER_ALBUMIN * (_ALBUMIN_NORMAL - albumin.value.quantity.value)
             found.append(
                 replace(
                     calcium,
                     concept="calcium_corrected",
-                    value=Value(quantity=Quantity(corrected, total.unit)),
+                    value=Value(quantity=_raised(total, rise)),
                     uln=None,
                     lln=None,
                     flags=calcium.flags | albumin.flags | {Flag.DERIVED},

@@ -38,7 +38,7 @@ from cds.rules.dosing.tls_drugs import (
 from cds.rules.evidence import of_fact, of_observation
 from cds.rules.g6pd import G6pd, g6pd_state
 from cds.rules.grading.tls_risk import in_risk_window
-from cds.rules.grading.tls_state import TlsState, beyond_limit, series_of, tls_state
+from cds.rules.grading.tls_state import Level, TlsState, beyond_limit, series_of, tls_state
 from fhir_mapping.chart import ConditionState, Drafts, DrugRecord, DrugState, Route
 
 RULE = "dosing.tls-safety"
@@ -58,7 +58,9 @@ def _syndrome(case: Case, state: TlsState | None) -> bool:
 
 
 def _at_risk(case: Case, state: TlsState | None) -> bool:
-    return in_risk_window(case) or _syndrome(case, state) or state is not None
+    """Tumour lysis by the values or coded, or the time of its risk."""
+    abnormal = state is not None and state.level is not Level.NONE
+    return abnormal or in_risk_window(case) or _tls_coded(case)
 
 
 def _concerns(drafts: Drafts, _: Parameters) -> bool:

@@ -18,6 +18,7 @@ from cards.finding import (
     Finding,
     Heading,
     Indicator,
+    Items,
     Message,
     Missing,
     Outcome,
@@ -38,7 +39,7 @@ from cds.rules.g6pd import G6pd, g6pd_state
 from cds.rules.grading.fever import hours
 from cds.rules.grading.tls_state import TlsState, beyond_limit, series_of, tls_state
 from cds.rules.urine import UrineOutput, urine_output
-from fhir_mapping.chart import Amount, ConditionState, DrugRecord, DrugState, Flag, Route
+from fhir_mapping.chart import Amount, ConditionState, DrugRecord, DrugState, Flag, Route, ServiceOrder
 
 RULE = "dosing.tls-treatment"
 Value = str | int | bool | Decimal | date | datetime
@@ -237,29 +238,53 @@ def _detail(
     yield Bullet(msg("place"))
     yield Bullet(msg("fluids"))
     mg = rasburicase_daily_mg(case)
-    yield Bullet(msg(key, days=len(course_days(case)), most=p.int("rasburicase_max_days")))
+    least = {"least": p.int("rasburicase_min_days")} if key == "rasburicase.continue" else {}
+    yield Bullet(msg(key, days=len(course_days(case)), most=p.int("rasburicase_max_days"), **least))
     if mg is not None and key != "rasburicase.blocked":
         per, weight = Amount(p["rasburicase_mg_per_kg"], "mg/kg"), dosing_weight(case).value
         if weight is not None:
             yield Bullet(msg("rasburicase.dose", dose=Amount(mg, "mg"), per=per, weight=Amount(weight, "kg")))
-    yield Bullet(_urine_text(urine))
+    yield Bullet(_urine_text(case, urine))
+    yield Bullet(
+        msg(
+            "urine.targets",
+            per_kg=Amount(p["urine_ml_kg_h"], "mL/kg/h"),
+            per_m2=Amount(p["urine_ml_m2_h"], "mL/m2/h"),
+        )
+    )
     yield Bullet(msg("calcium"))
     if indications:
         yield Heading(msg("dialysis.heading"))
         for indication, _ in indications:
-            yield Bullet(msg(indication))
+            yield Bullet(_indication(case, indication))
         potassium = case.chart.series("potassium").latest(case.now, timedelta(days=1))
         if potassium is not None and Flag.HAEMOLYSED in potassium.flags:
             yield Bullet(msg("dialysis.haemolysed"))
     else:
-        yield Bullet(msg("dialysis.none"))
+        yield Bullet(_no_indication(case))
     yield Bullet(msg("dialysis.peritoneal"))
 
 
-def _urine_text(urine: Urine) -> Message:
+def _indication(case: Case, key: str) -> Message:
+    p = case.p(RULE)
+    if key == "dialysis.potassium":
+        return msg(key, limit=Amount(p["dialysis_potassium_mmol_l"], "mmol/L"))
+    return msg(key) if key == "dialysis.fluid" else msg(key, hours=p.int("refractory_hours"))
+
+
+def _no_indication(case: Case) -> Message:
+    p = case.p(RULE)
+    return msg(
+        "dialysis.none",
+        limit=Amount(p["dialysis_potassium_mmol_l"], "mmol/L"),
+        hours=p.int("refractory_hours"),
+    )
+
+
+def _urine_text(case: Case, urine: Urine) -> Message:
     key = f"urine.{urine.status.value}"
     if urine.status is UrineStatus.UNKNOWN:
-        return msg(key)
+        return msg(key, hours=case.p(RULE).int("urine_window_hours"))
     shown = [
         Amount(round(value, places), unit)
         for value, places, unit in ((urine.per_kg, 2, "mL/kg/h"), (urine.per_m2, 1, "mL/m2/h"))
@@ -295,9 +320,24 @@ def _suggestions(case: Case, rasburicase: Suggestion | None) -> tuple[Suggestion
 # --- orders
 
 
-def _on_orders(case: Case, state: TlsState | None) -> Iterator[Finding]:
-    """Rasburicase beyond 7 days, or not at the treatment dose while TLS is present."""
+def _course(case: Case) -> Message:
     p = case.p(RULE)
+    return msg(
+        "course",
+        per=Amount(p["rasburicase_mg_per_kg"], "mg/kg"),
+        least=p.int("rasburicase_min_days"),
+        most=p.int("rasburicase_max_days"),
+    )
+
+
+def _on_orders(case: Case, state: TlsState | None) -> Iterator[Finding]:
+    """Rasburicase beyond its course, or not at the treatment dose while TLS is present; dialysis with its
+    indications."""
+    p = case.p(RULE)
+    if state is not None and state.syndrome:
+        for order in case.judged_services("dialysis", "hemodialysis"):
+            if "peritoneal_dialysis" not in order.concepts:
+                yield _dialysis_order(case, order, state)
     for draft in case.judged_drugs("rasburicase"):
         day = _course_day(case, draft)
         if day is not None and day > p["rasburicase_max_days"]:
@@ -310,6 +350,28 @@ def _on_orders(case: Case, state: TlsState | None) -> Iterator[Finding]:
             )
         elif state is not None and state.syndrome:
             yield from _dose(case, draft)
+
+
+def _dialysis_order(case: Case, order: ServiceOrder, state: TlsState) -> Finding:
+    """The indications that the chart shows for a drafted dialysis; none is information, not a fault: there
+    are other reasons for dialysis."""
+    indications = dialysis_indications(case, state)
+    named = Items(tuple(_indication(case, key) for key, _ in indications))
+    return Finding(
+        rule=RULE,
+        outcome=Outcome.PASS if indications else Outcome.REVIEW,
+        indicator=Indicator.INFO,
+        summary=(msg("summary.dialysis", indications=named) if indications else msg("summary.dialysis-none")),
+        subject=order.reference,
+        detail=(Paragraph(_no_indication(case)),) if not indications else (),
+        values={
+            "row": "dialysis",
+            "dialysis_indicated": bool(indications),
+            "dialysis_indications": " ".join(k.removeprefix("dialysis.") for k, _ in indications) or "none",
+        },
+        evidence=tuple(e for _, facts in indications for e in facts),
+        resource=order.reference,
+    )
 
 
 def _course_day(case: Case, draft: DrugRecord) -> int | None:
@@ -365,7 +427,7 @@ def _order(
         indicator=Indicator.WARNING,
         summary=summary,
         subject=draft.reference,
-        detail=(Paragraph(msg("course")),),
+        detail=(Paragraph(_course(case)),),
         values=values,
         evidence=(
             *(evidence_of_drug(d) for d in case.chart.administrations("rasburicase")),

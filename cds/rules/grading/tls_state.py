@@ -243,7 +243,7 @@ def _arrhythmia(case: Case, start: datetime) -> OrganSign | None:
         if condition.state is not ConditionState.ACTIVE or not new:
             continue
         grades = {"none": 1, "non_urgent": 2, "device": 3, "life_threatening": 4}
-        grade = 1
+        grade = 1 if condition.grade is None else min(condition.grade.value, 4)
         for o in case.chart.series("arrhythmia_control").between(start, case.now):
             answer = o.component("intervention")
             if answer is not None:
