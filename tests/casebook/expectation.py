@@ -177,6 +177,7 @@ def differences(wanted: Mapping[str, Any], finding: Finding) -> list[str]:
     for key in wanted.get("detail_has", []):
         if key not in keys:
             found.append(f"no text {key} ({sorted(keys)})")
+    found += [f"text {key} is there" for key in wanted.get("detail_lacks", []) if key in keys]
     return found
 
 

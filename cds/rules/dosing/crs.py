@@ -27,6 +27,7 @@ from cds.engine.rule import rule
 from cds.rules.after_cart import evidence_of_drug, in_icu
 from cds.rules.body_size import is_adult
 from cds.rules.dosing.crs_ladder import Node, Step, crs_step
+from cds.rules.dosing.crs_steroid import icans_tier
 from cds.rules.dosing.steroid_course import (
     Tier,
     dexamethasone,
@@ -80,6 +81,8 @@ def step_suggestions(case: Case, step: Step) -> tuple[Suggestion, ...]:
 
 
 def _steroid(case: Case, step: Step) -> Suggestion | None:
+    if icans_tier(case) > step.tier:
+        return None  # one steroid, the higher tier: its order is on the ICANS card
     first = not step.tocilizumab and not step.tier_optional
     if step.tier is Tier.MP:
         running = step.run is not None and step.run.tier is Tier.MP
@@ -106,6 +109,8 @@ def _detail(case: Case, step: Step) -> Iterator[Block]:
     if step.run is not None and step.run.tier >= Tier.D10:
         name = msg(f"tier.{step.run.tier.name.lower()}")
         yield Bullet(msg("running", tier=name, since=step.run.start, day=step.run.day_at(case.today)))
+    if step.tier is not Tier.NONE and icans_tier(case) > step.tier:
+        yield Bullet(msg("icans-tier", grade=step.icans or 0))
     if step.tier in (Tier.D20, Tier.MP) and is_adult(case) is not True:
         yield Bullet(msg("no-child-dose"))
     yield Paragraph(msg("always"))
@@ -189,7 +194,7 @@ def step_values(case: Case, step: Step) -> dict[str, Value]:
         if dose.mg is not None:
             values["dose_mg"] = dose.mg
     if step.tier is not Tier.NONE:
-        values["steroid_tier"] = step.tier.name
+        values["steroid_tier"] = max(step.tier, icans_tier(case)).name
     if step.run is not None:
         values["steroid_running"] = step.run.tier.name
         values["steroid_hours"] = Decimal(str(round(step.run.hours_at(case), 2)))

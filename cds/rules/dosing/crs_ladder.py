@@ -22,14 +22,21 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from cds.engine.case import Case, once_per_case
-from cds.rules.after_cart import clinical_course, coded_episodes, recorded_grades, therapy_start
+from cds.rules.after_cart import (
+    clinical_course,
+    coded_episodes,
+    dosing_weight,
+    recorded_grades,
+    therapy_start,
+)
 from cds.rules.dosing.steroid_course import SteroidRun, Tier, steroid_run
 from cds.rules.dosing.tocilizumab import may_give_now, tocilizumab_doses
 from cds.rules.grading.crs_episode import CrsState, Gate, crs_applies, crs_at, crs_now
 from cds.rules.grading.fever import hours
 from cds.rules.grading.hemodynamics import running_at
 from cds.rules.grading.icans_episode import icans_now
-from fhir_mapping.chart import ConditionState, DrugRecord, Moment
+from fhir_mapping.chart import Amount, ConditionState, DrugRecord, Moment
+from fhir_mapping.units import convert
 
 RULE = "dosing.crs"
 
@@ -102,26 +109,35 @@ def _bounds(state: CrsState) -> tuple[int, int]:
     return state.low, 4 if state.open_ended else high
 
 
-def _rate(case: Case, at: datetime) -> dict[str, tuple[float, str] | None]:
-    """Vasopressor rates at one time by drug; None where no rate is written."""
-    found: dict[str, tuple[float, str] | None] = {}
-    for record in running_at(case, at):
+def _rates(case: Case, at: datetime) -> dict[str, Amount | None]:
+    """Vasopressor rates at one time by drug, the newest record of each; None where no rate is written."""
+    found: dict[str, Amount | None] = {}
+    for record in sorted(running_at(case, at), key=lambda r: _begun(r).latest):
         for drug in record.ingredients:
-            rate = record.rate
-            found[drug] = None if rate is None else (float(rate.value), rate.unit)
+            found[drug] = None if record.rate is None else _comparable(case, record.rate)
     return found
+
+
+def _comparable(case: Case, rate: Amount) -> Amount:
+    """A rate per kg and minute where unit and weight allow it, so that 7 ug/min and 0.1 ug/kg/min compare."""
+    per_kg = convert(None, rate.value, rate.unit, "ug/kg/min")
+    weight = dosing_weight(case).value
+    per_hour = convert(None, rate.value, rate.unit, "mg/h")
+    if per_kg is None and per_hour is not None and weight is not None:
+        per_kg = per_hour * 1000 / 60 / weight
+    return rate if per_kg is None else Amount(per_kg, "ug/kg/min")
 
 
 def more_support(case: Case, index: datetime) -> bool:
     """More vasopressor, oxygen flow or FiO2 now than at `index`."""
     start = therapy_start(case)
     assert start is not None
-    before, now = _rate(case, index), _rate(case, case.now)
+    before, now = _rates(case, index), _rates(case, case.now)
     for drug, rate in now.items():
         if drug not in before:
             return True
         old = before[drug]
-        if rate is not None and old is not None and rate[1] == old[1] and rate[0] > old[0]:
+        if rate is not None and old is not None and rate.unit == old.unit and rate.value > old.value:
             return True
     then, today = crs_at(case, index).o2, crs_now(case).o2
     if (
@@ -311,7 +327,8 @@ def _grade_3(case: Case, base: Step) -> Step:
     if run.tier is Tier.MP:
         return _on_pulse(case, base)
     if run.tier is Tier.D20:
-        return replace(base, node=Node.N3B, tier=Tier.D20, waiting=True)
+        check_time = None if due else check
+        return replace(base, node=Node.N3B, tier=Tier.D20, waiting=True, next_check=check_time)
     if response is Response.WORSE or due:
         return replace(base, node=Node.N3B, tier=Tier.D20, next_check=None)
     return replace(base, node=Node.N3A, tier=Tier.D10, waiting=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
+from math import ceil
 
 from cards.finding import (
     Block,
@@ -39,7 +40,7 @@ from cds.rules.dosing.steroid_course import (
 )
 from cds.rules.grading.crs_episode import Gate, crs_applies, crs_now
 from cds.rules.grading.icans_episode import icans_now
-from fhir_mapping.chart import Amount, DrugRecord, DrugState
+from fhir_mapping.chart import Amount, DrugRecord, DrugState, Moment, instant
 
 RULE = "dosing.crs-steroid"
 OTHER_REASONS = frozenset(
@@ -192,23 +193,33 @@ def _child_faults(case: Case, draft: DrugRecord, mg: Decimal, needed: Needed) ->
         )
 
 
+def _tier_days(begun: Moment, last: Moment) -> int:
+    """Days that a tier has run by its last dose. Of clock times each begun 24 h is a day (twelve doses every
+    6 h are three days, whatever the hour of the first); else calendar days."""
+    if begun.exact and last.exact:
+        return max(1, ceil((last.latest - begun.latest) / timedelta(days=1)))
+    return (last.first_date - begun.first_date).days + 1
+
+
 def _length_fault(case: Case, draft: DrugRecord, mg: Decimal, run: SteroidRun | None) -> Fault | None:
     """More than three days on one dexamethasone tier without a new decision."""
-    p = case.p(RULE)
-    most = p.int("tier_max_days")
-    days = _days(draft, case)
-    if run is not None and run.tier in (Tier.D10, Tier.D20):
-        begun = dose_mg(case, run.records[-1])
-        if begun is None or abs(begun - mg) * 100 > begun * p["tolerance_pct"]:
-            begun = None  # another dose: a new tier begins with the draft
-        last = run.day_at(days[-1]) if begun is not None else (days[-1] - days[0]).days + 1
-    else:
-        last = len(days) if len(days) > 1 else 1
-    if last > most:
+    most = case.p(RULE).int("tier_max_days")
+    now = instant(case.now)
+    doses = draft.timing.doses or ((draft.timing.first or now),)
+    days = _tier_days(doses[0], doses[-1])
+    if run is not None and run.tier in (Tier.D10, Tier.D20) and _same_dose(case, run, mg):
+        days = max(run.day_at(doses[0].first_date), _tier_days(run.start, doses[-1]))
+    if days > most:
         return Fault(
-            "duration", Outcome.REVIEW, Indicator.WARNING, msg("summary.duration", day=last, most=most)
+            "duration", Outcome.REVIEW, Indicator.WARNING, msg("summary.duration", day=days, most=most)
         )
     return None
+
+
+def _same_dose(case: Case, run: SteroidRun, mg: Decimal) -> bool:
+    """The draft goes on with the dose that runs; another dose begins a new tier."""
+    running = dose_mg(case, run.records[-1])
+    return running is not None and abs(running - mg) * 100 <= running * case.p(RULE)["tolerance_pct"]
 
 
 def _off_ladder(

@@ -85,6 +85,8 @@ def _oxygen_text(state: CrsState) -> Message:
     o2 = state.o2
     if o2.provisional and o2.saturation is not None and o2.saturation.value.quantity is not None:
         return msg("found.o2.saturation", value=amount(o2.saturation.value.quantity), component=o2.low)
+    if o2.unread:
+        return msg("found.o2.unread", component=o2.low)
     if o2.low == 0:
         if o2.excluded:
             return msg("found.o2.excluded", devices=Items(tuple(Name(c) for c in o2.excluded)))
@@ -92,8 +94,10 @@ def _oxygen_text(state: CrsState) -> Message:
     if o2.device_missing:
         return msg("found.o2.device-missing", component=o2.low)
     device = Name(o2.device)
-    if o2.flow_missing:
+    if o2.flow_missing and o2.low < o2.high:
         return msg("found.o2.flow-missing", device=device, low=o2.low, high=o2.high)
+    if o2.flow_missing:
+        return msg("found.o2.high-flow", device=device, component=o2.low)
     if o2.flow is not None:
         key = "found.o2.mask-low-flow" if o2.mask_low_flow else "found.o2.flow"
         return msg(key, device=device, flow=amount(o2.flow), component=o2.low)
@@ -193,6 +197,15 @@ def missing_of(case: Case, concepts: tuple[str, ...]) -> tuple[Missing, ...]:
     return tuple(found)
 
 
+def _missing(case: Case, state: CrsState) -> tuple[Missing, ...]:
+    """What a narrower grade needs; an oxygen device under an unknown name is unreadable, not old."""
+    found = missing_of(case, state.missing)
+    if not state.o2.unread:
+        return found
+    unread = Missing("oxygen_device", LossReason.MALFORMED, state.o2.references[0])
+    return tuple(unread if m.concept == "oxygen_device" else m for m in found)
+
+
 def _values(case: Case, state: CrsState) -> dict[str, str | int | bool]:
     values: dict[str, str | int | bool] = {"row": state.gate.value}
     day = case.chart.course.day(case.today)
@@ -269,7 +282,7 @@ def grade_crs(case: Case) -> Iterator[Finding]:
     if not crs_applies(case):
         return
     state = crs_now(case)
-    missing = missing_of(case, state.missing)
+    missing = _missing(case, state)
     if state.low is None:
         open_episode = state.episode is not None and state.episode.onset is not None
         own_card = state.signs or open_episode or any(e.inpatient for e in current_encounters(case))

@@ -307,7 +307,9 @@ def _state(case: Case, at: datetime) -> CrsState:
 
 def _missing(state: CrsState) -> tuple[str, ...]:
     names = list(state.missing)
-    if not state.bp.measured and not (state.bp.pressors or state.bp.vasopressin or state.bp.coded):
+    if state.bp.age_missing:
+        names.append("birth_date")
+    elif not state.bp.measured and state.bp.low < state.bp.high:
         names.append("bp_systolic")
     if state.o2.flow_missing:
         names.append("o2_flow_rate")

@@ -152,18 +152,34 @@ def hypotensive(case: Case, pressure: Pressure) -> bool | None:
 
 def _is_infusion(record: DrugRecord) -> bool:
     """A vasopressor given as an infusion: other routes and single boluses never count."""
-    if record.route not in (None, Route.INTRAVENOUS):
-        return False
-    return not (record.rate is not None and record.rate.value <= 0)
+    return record.route in (None, Route.INTRAVENOUS) and not _stopped(record)
 
 
-def _span(record: DrugRecord) -> tuple[datetime, datetime | None] | None:
+def _stopped(record: DrugRecord) -> bool:
+    """A rate of zero says that the infusion was turned off."""
+    return record.rate is not None and record.rate.value <= 0
+
+
+@once_per_case
+def _stops(case: Case) -> dict[str, list[datetime]]:
+    """When each vasopressor was turned off by a rate of zero."""
+    found: dict[str, list[datetime]] = {}
+    for record in case.chart.administrations(*VASOPRESSORS, *VASOPRESSIN_ARM):
+        first = record.timing.first
+        if _stopped(record) and first is not None:
+            for drug in record.ingredients:
+                found.setdefault(drug, []).append(first.earliest)
+    return found
+
+
+def _span(case: Case, record: DrugRecord) -> tuple[datetime, datetime | None] | None:
     """Start and end of an infusion; end None while it runs. None: a bolus, or no time written."""
     first, last = record.timing.first, record.timing.last
     if first is None:
         return None
     if record.state is DrugState.RUNNING:
-        return first.earliest, None
+        stops = (t for drug in record.ingredients for t in _stops(case).get(drug, ()))
+        return first.earliest, min((t for t in stops if t > first.earliest), default=None)
     if last is None or last.latest <= first.earliest:
         return None
     return first.earliest, last.latest
@@ -176,7 +192,7 @@ def infusions(case: Case) -> tuple[DrugRecord, ...]:
     found = tuple(
         d
         for d in case.chart.administrations(*VASOPRESSORS, *VASOPRESSIN_ARM)
-        if _is_infusion(d) and _span(d) is not None
+        if _is_infusion(d) and _span(case, d) is not None
     )
     if found or any(
         d.source is DrugSource.ADMINISTRATION and d.concepts.isdisjoint(_CELLS) for d in case.chart.drugs.all
@@ -204,7 +220,7 @@ def _timeline(case: Case) -> _Timeline:
     ended: list[tuple[datetime, datetime, DrugRecord]] = []
     open_ended: list[DrugRecord] = []
     for record in infusions(case):
-        span = _span(record) if record.source is not DrugSource.ORDER else None
+        span = _span(case, record) if record.source is not DrugSource.ORDER else None
         if span is None or span[1] is None:
             open_ended.append(record)
         else:
@@ -272,12 +288,18 @@ def _boluses(case: Case) -> tuple[tuple[datetime, str], ...]:
 # --- the component
 
 
-def _coded_hypotension(case: Case, at: datetime, since: datetime) -> str:
+def _coded_hypotension(
+    case: Case, at: datetime, since: datetime, window: datetime, normal: Moment | None
+) -> str:
+    """Reference of a coded hypotension that holds at `at`. One coded before the window of vital signs gives
+    way to a normal pressure measured since (`normal`)."""
     for condition in case.chart.conditions.of("hypotension"):
         if condition.state is not ConditionState.ACTIVE and condition.end is None:
             continue
         onset, end = condition.onset, condition.end
         if onset is None or onset.latest < since or onset.earliest > at:
+            continue
+        if normal is not None and onset.latest < min(normal.earliest, window):
             continue
         if end is None or end.earliest > at:
             return condition.reference
@@ -300,13 +322,15 @@ def blood_pressure_at(case: Case, at: datetime, since: datetime) -> BloodPressur
         return BloodPressureState(
             grade, grade, newest is not None, pressors, vasopressin, newest, ordered_only=ordered
         )
-    if coded := _coded_hypotension(case, at, since):
+    low = None if newest is None else hypotensive(case, newest)
+    normal = newest.when if newest is not None and low is False else None
+    if coded := _coded_hypotension(case, at, since, start, normal):
         return BloodPressureState(2, 2, newest is not None, pressure=newest, coded=coded)
     if newest is None:
         return BloodPressureState(0, 2, False)
-    low = hypotensive(case, newest)
     if low is None:
-        age_missing = case.chart.patient.age(case.today) is None
+        age = case.chart.patient.age(case.today)
+        age_missing = age is None or age[0] < age[1]
         return BloodPressureState(0, 2, True, pressure=newest, age_missing=age_missing)
     if low:
         return BloodPressureState(2, 2, True, pressure=newest)
@@ -331,7 +355,7 @@ def hypotension_spans(
             spans.append((moment, moment, 2))
     need = case.p("grading.crs").int("vasopressors_for_grade_4")
     for record in infusions(case):
-        span = _span(record) if record.source is not DrugSource.ORDER else None
+        span = _span(case, record) if record.source is not DrugSource.ORDER else None
         if span is None:
             continue
         begun, finish = span[0], span[1] or end

@@ -89,6 +89,7 @@ _HOME = {
     "dep_ventilator": frozenset({"dev_ventilator", "mechanical_ventilation", "dev_endotracheal_tube"}),
 }
 _SLEEP = frozenset({"dev_cpap", "cpap", "dev_bipap", "bipap", "niv"})
+_HAPPENED = frozenset({EventState.DONE, EventState.RUNNING, EventState.STOPPED})
 _AIRWAY = frozenset({"intubation", "mechanical_ventilation", "dev_ventilator", "dev_endotracheal_tube"})
 
 
@@ -101,7 +102,7 @@ class DeviceRecord:
     concept: str
     reference: str
     flow: Quantity | None = None
-    procedure: bool = False
+    lasting: bool = False  # holds over its own period, whatever device is recorded meanwhile
     flags: frozenset[Flag] = frozenset()
 
     @property
@@ -126,6 +127,7 @@ class OxygenState:
     open_ended: bool = False
     flow_missing: bool = False
     device_missing: bool = False
+    unread: bool = False  # a device is on the chart, but its name is not understood
     recorded: bool = True  # False: no record of oxygen or saturation in the window
     mask_low_flow: bool = False  # a mask at a flow that a cannula would grade 2
     excluded: tuple[str, ...] = ()  # devices not counted: home device, airway protection
@@ -170,23 +172,21 @@ def _of_observations(case: Case, longest: timedelta) -> list[DeviceRecord]:
 
 
 def _of_procedure(procedure: Procedure, case: Case, longest: timedelta) -> list[DeviceRecord]:
-    if procedure.start is None or procedure.state not in (
-        EventState.DONE,
-        EventState.RUNNING,
-        EventState.STOPPED,
-    ):
+    if procedure.start is None or procedure.state not in _HAPPENED:
         return []
     start = procedure.start.earliest
+    at_one_time = procedure.end is None or procedure.end.latest <= procedure.start.latest
     if procedure.state is EventState.RUNNING and procedure.end is None:
         until = case.now + timedelta(microseconds=1)
-    elif procedure.end is None:
+    elif procedure.end is None or at_one_time:
         until = procedure.start.latest + longest
     else:
         until = procedure.end.latest
     named = [c for c in (*procedure.used, *procedure.concepts) if c in _KIND]
     if any(c != "oxygen_therapy" for c in named):
         named = [c for c in named if c != "oxygen_therapy"]
-    return [DeviceRecord(start, until, c, procedure.reference, None, True) for c in sorted(set(named))]
+    lasting = procedure.state is EventState.RUNNING or not at_one_time
+    return [DeviceRecord(start, until, c, procedure.reference, None, lasting) for c in sorted(set(named))]
 
 
 def _ordered(case: Case) -> list[DeviceRecord]:
@@ -263,24 +263,40 @@ def _excluded(case: Case, at: datetime, since: datetime) -> frozenset[str]:
             r.start < since and r.concept in _SLEEP for r in device_records(case)
         ):
             found |= _SLEEP
-    for procedure in chart.procedures.of("intubation", "mechanical_ventilation"):
-        if "purpose_airway_protection" not in procedure.purposes:
-            continue
-        over = procedure.end is not None and procedure.end.latest <= at
-        if procedure.start is not None and procedure.start.earliest <= at and not over:
-            found |= _AIRWAY
+    if _protects_airway(case, at, since):
+        found |= _AIRWAY
     return frozenset(found)
+
+
+def _protects_airway(case: Case, at: datetime, since: datetime) -> bool:
+    """The newest intubation, or a ventilation, only protects the airway. An intubation written as one time
+    lasts until another one."""
+    begun: list[tuple[datetime, Procedure]] = []
+    for procedure in case.chart.procedures.of("intubation", "mechanical_ventilation"):
+        start, end = procedure.start, procedure.end
+        if start is None or start.earliest > at or procedure.state not in _HAPPENED:
+            continue
+        over = end is not None and start.latest < end.latest <= at
+        if start.latest >= since and not over:
+            begun.append((start.latest, procedure))
+    newest = max(
+        ((when, p) for when, p in begun if "intubation" in p.concepts), key=lambda b: b[0], default=None
+    )
+    counted = [p for _, p in begun if "intubation" not in p.concepts]
+    if newest is not None:
+        counted.append(newest[1])
+    return any("purpose_airway_protection" in p.purposes for p in counted)
 
 
 @once_per_case
 def _observed(case: Case) -> tuple[list[datetime], list[DeviceRecord]]:
-    records = [r for r in device_records(case) if not r.procedure]
+    records = [r for r in device_records(case) if not r.lasting]
     return [r.start for r in records], records
 
 
 @once_per_case
 def _procedures(case: Case) -> tuple[DeviceRecord, ...]:
-    return tuple(r for r in device_records(case) if r.procedure)
+    return tuple(r for r in device_records(case) if r.lasting)
 
 
 def _in_force(case: Case, at: datetime) -> tuple[DeviceRecord, ...]:
@@ -327,11 +343,19 @@ def _paired_flow(
     case: Case, records: tuple[DeviceRecord, ...], at: datetime, start: datetime
 ) -> tuple[Quantity | None, str, datetime | None]:
     """The newest flow that belongs to the devices in force: not older than their record."""
-    since = max((r.start for r in records if not r.procedure), default=start)
+    since = max((r.start for r in records if not r.lasting), default=start)
     for when, flow, reference in reversed(_flows(case)):
         if when.earliest <= at and when.latest >= max(since, start):
             return flow, reference, when.latest
     return None, "", None
+
+
+def _unread_device(case: Case, at: datetime, start: datetime) -> str:
+    """Reference of the newest device record of the window, where its value is text that names no device."""
+    newest = case.chart.series("oxygen_device").latest(at, at - start)
+    if newest is None or _devices_in(newest) or not newest.value.text:
+        return ""
+    return newest.reference
 
 
 def _saturation(case: Case, at: datetime, start: datetime) -> Observation | None:
@@ -385,6 +409,16 @@ def oxygen_at(case: Case, at: datetime, since: datetime) -> OxygenState:
         )
     percent = None if saturation is None else saturation.value.quantity
     low_percent = percent is not None and percent.below(p["spo2_room_air_pct"])
+    if unread := _unread_device(case, at, start):
+        return OxygenState(
+            2 if low_percent else 0,
+            4,
+            references=(unread,),
+            open_ended=True,
+            device_missing=True,
+            unread=True,
+            saturation=saturation,
+        )
     if saturation is not None and low_percent and not excluded:
         return OxygenState(2, 2, references=(saturation.reference,), provisional=True, saturation=saturation)
     references = best.references if best is not None else ()
@@ -420,7 +454,7 @@ def oxygen_spans(
             newest = max(held, key=lambda r: r.until, default=None)
             finish = moment + longest if newest is None else newest.until
             following = bisect_right(observed, moment)
-            if following < len(observed) and not (newest is not None and newest.procedure):
+            if following < len(observed) and not (newest is not None and newest.lasting):
                 finish = min(finish, observed[following])
         spans.append((moment, min(finish, end), state.low))
     return tuple(spans)
