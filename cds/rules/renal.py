@@ -59,7 +59,8 @@ def _recent(case: Case, concept: str, days: int) -> Observation | None:
     return case.chart.series(concept).latest(case.now, timedelta(days=days), exact)
 
 
-def _lacking(case: Case, concept: str, days: int) -> Missing:
+def lacking(case: Case, concept: str, days: int) -> Missing:
+    """The concept as missing: stale where an older result than `days` is on the chart."""
     old = case.chart.latest(concept)
     if old is None:
         return Missing(concept)
@@ -74,7 +75,7 @@ def clearance(case: Case, days: int, body_days: int) -> Clearance:
         return Clearance(measured.value.quantity.value, Method.MEASURED, (evidence_of(measured),))
     creatinine = _recent(case, "creatinine", days)
     if creatinine is None or creatinine.value.quantity is None:
-        return Clearance(None, missing=(_lacking(case, "creatinine", days),))
+        return Clearance(None, missing=(lacking(case, "creatinine", days),))
     mg_dl, evidence = creatinine.value.quantity.value, (evidence_of(creatinine),)
     adult = is_adult(case)
     if adult is None:

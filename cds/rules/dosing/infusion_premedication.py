@@ -105,8 +105,10 @@ def _timing_finding(case: Case, dose: Timed) -> Finding:
 def _offer(case: Case, resource: str) -> Finding | None:
     """What may be given; None where both are ordered or given already."""
     records = (*case.chart.drugs.of(*DRUGS), *case.chart.drafts.drugs.of(*DRUGS))
-    there = {dose.drug for dose in premedication(case, records)}
-    barred = withheld(case)
+    doses = premedication(case, records)
+    there = {dose.drug for dose in doses}
+    served = {dose.drug for dose in doses if dose.outcome in (Outcome.MET, Outcome.TOO_LATE)}
+    barred = tuple(entry for entry in withheld(case) if entry.drug not in served)
     offered = tuple(s for s in suggestions(case) if OFFERS[s.key] not in there)
     numbers = case.p(RULE)
     shown = {"latest": numbers.int("latest_min"), "earliest": numbers.int("earliest_min")}

@@ -56,7 +56,9 @@ from cds.rules.dosing.ldc import (
     planned_days,
     regimens,
 )
-from fhir_mapping.chart import Amount, DrugRecord, LossReason, Result, Route
+from cds.rules.washout import lymphodepletion as washout
+from cds.rules.washout.wording import shown_name
+from fhir_mapping.chart import Amount, ConditionState, DrugRecord, LossReason, Result, Route
 
 
 class Problem(StrEnum):
@@ -176,14 +178,16 @@ def _blocked(case: Case) -> tuple[Message, ...]:
     if confirmed_infections(case):
         found.append(msg("block.infection"))
     status = case.chart.latest("product_status")
-    if status is not None and "failed" in status.value.codes:
-        found.append(msg("block.product"))
+    if status is not None and not {"failed", "manufacturing"}.isdisjoint(status.value.codes):
+        found.append(msg("block.product", status=Items(tuple(Name(code) for code in status.value.codes))))
     if _pregnant(case):
         found.append(msg("block.pregnancy"))
     return tuple(found)
 
 
 def _pregnant(case: Case) -> bool:
+    if any(c.state is ConditionState.ACTIVE for c in case.chart.conditions.of("pregnancy")):
+        return True
     days = timedelta(days=case.p(RULE).int("pregnancy_test_max_age_days"))
     tests = (
         case.chart.series(concept).latest(case.now, days)
@@ -439,6 +443,30 @@ def _plan_values(case: Case, regimen: Regimen) -> dict[str, Scalar]:
     return values
 
 
+def _plan_key(case: Case, found: Orders, sound: bool, hold: bool) -> str:
+    """Which sentence sums up the plan."""
+    if body_surface(case).value is None:
+        return "plan-no-surface"
+    if not sound:
+        return "plan"
+    if hold:
+        return "plan-hold"
+    return "plan-reduced" if _reduced(case, found) else "plan-complete"
+
+
+def _reduced(case: Case, found: Orders) -> bool:
+    """Is any drug ordered below the tolerance, as a reduced clearance allows?"""
+    limit = -case.p(RULE)["tolerance_percent"]
+    for record in found.drugs:
+        for drug in record.ingredients:
+            regimen = _own_regimen(case, drug)
+            plan = None if regimen is None else regimen.drug(drug)
+            percent = None if plan is None else check_dose(record, plan).percent
+            if percent is not None and percent < limit:
+                return True
+    return False
+
+
 def _plan_finding(case: Case, found: Orders) -> Finding:
     regimen = advised(case)
     if regimen is None:
@@ -469,6 +497,7 @@ def _plan_finding(case: Case, found: Orders) -> Finding:
     if not regimen.alternate and any(r.alternate and _ordered(r, there) for r in regimens(case)):
         detail.append(Bullet(msg("detail.alternate-without-reason")))
     detail += [Bullet(message) for message in blocked]
+    detail += _too_close(case, found)
     if case.chart.latest("product_status") is None:
         detail.append(Bullet(msg("detail.confirm-product")))
     detail += [Bullet(msg(f"toxicity.{plan.drug}")) for plan in regimen.drugs]
@@ -478,12 +507,13 @@ def _plan_finding(case: Case, found: Orders) -> Finding:
     missing = [*m2.missing] if m2.value is None else []
     if cystitis is not None:
         missing.append(Missing("hemorrhagic_cystitis", resource=cystitis.reference))
-    key = "plan-no-surface" if m2.value is None else "plan-complete" if sound else "plan"
+    shown["tolerance"] = case.p(RULE).int("tolerance_percent")
+    hold = sound and bool(blocked)
     return Finding(
         rule=RULE,
-        outcome=Outcome.PASS if sound else Outcome.ADVISE,
-        indicator=Indicator.INFO,
-        summary=msg(f"summary.{key}", **shown),
+        outcome=Outcome.HOLD if hold else Outcome.PASS if sound else Outcome.ADVISE,
+        indicator=Indicator.WARNING if hold else Indicator.INFO,
+        summary=msg(f"summary.{_plan_key(case, found, sound, hold)}", **shown),
         subject="plan",
         detail=tuple(detail),
         values=dict(_plan_values(case, regimen)),
@@ -497,6 +527,18 @@ def _plan_finding(case: Case, found: Orders) -> Finding:
         suggestions=() if blocked else _plan_suggestions(case, regimen, there),
         selection=Selection.AT_MOST_ONE,
     )
+
+
+def _too_close(case: Case, found: Orders) -> list[Block]:
+    """Bridging that lies too close to the first ordered dose (washout.lymphodepletion)."""
+    starts = [d.timing.first.date for d in found.drugs if d.timing.first is not None]
+    first = case.chart.course.ldc_first
+    day = min(starts) if starts else None if first is None else first.date
+    if day is None:
+        return []
+    failing = [x for x in washout.lines_before(case, day) if x.outcome is Outcome.NOT_MET]
+    names = tuple(dict.fromkeys(shown_name(line.use) for line in failing))
+    return [Bullet(msg("detail.washout", drugs=Items(names), day=day))] if names else []
 
 
 def _ordered(regimen: Regimen, there: frozenset[str]) -> bool:

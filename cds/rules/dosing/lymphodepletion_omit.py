@@ -15,7 +15,6 @@ from cards.finding import (
     Evidence,
     Finding,
     Indicator,
-    Missing,
     Outcome,
     Paragraph,
     Scalar,
@@ -29,7 +28,7 @@ from cds.engine.rule import rule
 from cds.rules.body_size import evidence_of
 from cds.rules.disease import disease_evidence
 from cds.rules.dosing.ldc import orders
-from cds.rules.dosing.white_cells import per_ul, week_before
+from cds.rules.dosing.white_cells import missing_count, per_ul, week_before
 from cds.rules.readiness.phase import collected
 from fhir_mapping.chart import ConditionState, Flag, Moment, Observation
 
@@ -95,9 +94,9 @@ def _unknown(case: Case, resource: str) -> Finding:
         indicator=Indicator.INFO,
         summary=msg("summary.O5"),
         subject="counts",
-        detail=(Paragraph(msg("detail.O5")),),
+        detail=(Paragraph(msg("detail.O5", days=case.p(RULE).int("window_days"))),),
         values={"row": "O5"},
-        missing=(Missing("wbc"),),
+        missing=(missing_count(case, "wbc"),),
         resource=resource,
         suggestions=(_order_counts(),),
         unconcluded=True,
@@ -121,7 +120,7 @@ def _lymphodepletion(case: Case, resource: str) -> Iterator[Finding]:
     shown: dict[str, Shown] = {"wbc": count.value, "limit": numbers["wbc_per_ul"]}
     if few:
         values["row"] = "O1"
-        at_limit = count.value == numbers["wbc_per_ul"]
+        at_limit = count.value == numbers["wbc_per_ul"] and not count.comparator
         detail: list[Block] = [Paragraph(msg("detail.O1", **shown))]
         if at_limit:
             values["at_limit"] = True
@@ -135,16 +134,20 @@ def _lymphodepletion(case: Case, resource: str) -> Iterator[Finding]:
         evidence.append(evidence_of(lymphocytes))
         yield _consider(case, "O2", shown, [Paragraph(msg("detail.O2", **shown))], values, evidence, resource)
         return
+    open_ = below is None  # O2 cannot be told from O3
     yield Finding(
         rule=RULE,
-        outcome=Outcome.PASS,
-        indicator=None,
-        summary=msg("summary.O3", **shown),
+        outcome=Outcome.UNKNOWN if open_ else Outcome.PASS,
+        indicator=Indicator.INFO if open_ else None,
+        summary=msg("summary.O2-unknown" if open_ else "summary.O3", **shown),
         subject="counts",
-        values={**values, "row": "O3"},
+        detail=(Paragraph(msg("detail.O2-unknown", alc=numbers["alc_per_ul"], **shown)),) if open_ else (),
+        values={**values, "row": "O2" if open_ else "O3"},
         evidence=tuple(evidence),
-        missing=() if below is not None else (Missing("alc"),),
+        missing=(missing_count(case, "alc"),) if open_ else (),
         resource=resource,
+        suggestions=(_order_counts(),) if open_ else (),
+        unconcluded=open_,
     )
 
 
@@ -199,7 +202,7 @@ def _infusion(case: Case, resource: str, day: date | None) -> Iterator[Finding]:
         detail=tuple(detail),
         values=dict(values),
         evidence=(evidence_of(test),) if test is not None else (),
-        missing=() if count is not None else (Missing("wbc"),),
+        missing=() if count is not None else (missing_count(case, "wbc"),),
         resource=resource,
         suggestions=() if count is not None else (_order_counts(),),
     )

@@ -26,10 +26,11 @@ from cds.engine.rule import Hook, rule
 from cds.rules.body_size import evidence_of
 from cds.rules.dosing.ldc import Orders, advised, creatinine_clearance, orders
 from cds.rules.dosing.lymphodepletion import check_dose
-from cds.rules.renal import Method
+from cds.rules.renal import Method, lacking
 from fhir_mapping.chart import Amount, ConditionState, LossReason, Observation
 
 RULE = "dosing.lymphodepletion-organ"
+REDUCED_DRUGS = frozenset({"fludarabine", "cyclophosphamide"})  # those that the source would reduce
 
 
 def reduced(case: Case, found: Orders) -> bool:
@@ -46,6 +47,13 @@ def reduced(case: Case, found: Orders) -> bool:
     return bool(answers) and all(answers)
 
 
+def _drugs(case: Case, found: Orders) -> frozenset[str]:
+    """Drugs that are ordered; of an order for the whole those of the regimen."""
+    ordered = frozenset(drug for record in found.drugs for drug in record.ingredients)
+    regimen = advised(case)
+    return ordered or frozenset(plan.drug for plan in (regimen.drugs if regimen is not None else ()))
+
+
 def _kidney(case: Case, found: Orders) -> Iterator[Finding]:
     numbers = case.p(RULE)
     renal = creatinine_clearance(case)
@@ -60,7 +68,7 @@ def _kidney(case: Case, found: Orders) -> Iterator[Finding]:
             detail=(Paragraph(msg("detail.clearance-unknown")),),
             values={"row": "unknown"},
             evidence=renal.evidence,
-            missing=(Missing("creatinine_clearance"), *renal.missing),
+            missing=(lacking(case, "creatinine_clearance", numbers.int("lab_max_age_days")), *renal.missing),
             resource=found.reference,
             unconcluded=True,
         )
@@ -88,9 +96,10 @@ def _kidney(case: Case, found: Orders) -> Iterator[Finding]:
         values["row"] = "reduced"
         detail.append(Bullet(msg("detail.reduced")))
     else:
-        outcome, key, indicator = Outcome.REVIEW, "adjust", Indicator.WARNING
+        named = not REDUCED_DRUGS.isdisjoint(_drugs(case, found))
+        outcome, key, indicator = Outcome.REVIEW, "adjust" if named else "adjust-other", Indicator.WARNING
         values["row"] = "adjust"
-        detail += [Bullet(msg("detail.adjust")), Bullet(msg("detail.tension"))]
+        detail += [Bullet(msg(f"detail.{key}")), Bullet(msg("detail.tension"))]
     detail.append(Bullet(msg("detail.references")))
     yield Finding(
         rule=RULE,
@@ -123,7 +132,7 @@ def _liver(case: Case, found: Orders) -> Iterator[Finding]:
     bilirubin = _newest(case, "bilirubin_total")
     quantity = None if bilirubin is None else bilirubin.value.quantity
     if bilirubin is None or quantity is None:
-        missing.append(Missing("bilirubin_total"))
+        missing.append(lacking(case, "bilirubin_total", numbers.int("lab_max_age_days")))
     else:
         limit = numbers["bilirubin_gilbert_mg_dl"] if _gilbert(case) else numbers["bilirubin_mg_dl"]
         outside = quantity.above(limit) if _gilbert(case) else quantity.at_least(limit)
@@ -136,13 +145,13 @@ def _liver(case: Case, found: Orders) -> Iterator[Finding]:
         test = _newest(case, concept)
         measured = None if test is None else test.value.quantity
         if test is None or measured is None:
-            missing.append(Missing(concept))
+            missing.append(lacking(case, concept, numbers.int("lab_max_age_days")))
             continue
         if test.uln is None or test.uln.value <= 0:
             missing.append(Missing(concept, LossReason.NO_REFERENCE_RANGE, test.reference))
             continue
         if measured.above(numbers["transaminase_uln"] * test.uln.value):
-            ratio = (measured.value / test.uln.value).quantize(Decimal("0.1"))
+            ratio = (measured.value / test.uln.value).quantize(Decimal("0.01"))
             over.append(Bullet(msg("liver.enzyme", test=Name(concept), ratio=ratio)))
             values[f"{concept}_uln_multiple"] = ratio
             evidence.append(evidence_of(test))

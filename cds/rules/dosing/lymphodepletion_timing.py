@@ -157,12 +157,17 @@ def _repeat(case: Case, found: Interval) -> tuple[Outcome, Indicator, str]:
     return Outcome.REVIEW, Indicator.WARNING, "T5-not-required"
 
 
+def _hour_decides(case: Case, found: Interval) -> bool:
+    """On the first day that counts the hours could still be too few; they are not known."""
+    return found.hours is None and found.days == case.p(RULE).int("least_days")
+
+
 def _notes(case: Case, found: Interval, key: str) -> tuple[list[Block], list[Evidence], dict[str, Scalar]]:
     numbers = case.p(RULE)
     blocks: list[Block] = []
     evidence: list[Evidence] = []
     values: dict[str, Scalar] = {}
-    if found.hours is None and found.days == numbers.int("least_days"):
+    if _hour_decides(case, found):
         blocks.append(Bullet(msg("note.ask-hour", hours=numbers.int("least_h"))))
     if found.planned:
         blocks.append(Bullet(msg("note.planned")))
@@ -238,7 +243,7 @@ def _finding(case: Case, found: Interval, resource: str) -> Finding:
         values["interval_h"] = Decimal(str(round(found.hours, 2)))
     if found.planned:
         values["planned"] = True
-    if indicator is None and case.hook is Hook.PATIENT_VIEW:
+    if indicator is None and (case.hook is Hook.PATIENT_VIEW or _hour_decides(case, found)):
         indicator = Indicator.INFO
     missing = (Missing("wbc"),) if key == "T5-unknown" else ()
     end = case.chart.course.ldc_last

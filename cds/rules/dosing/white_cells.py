@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
+from cards.finding import Missing
 from cds.engine.case import Case
-from fhir_mapping.chart import Observation, Quantity
+from fhir_mapping.chart import LossReason, Observation, Quantity
 
 
 def per_ul(observation: Observation) -> Quantity | None:
@@ -30,3 +31,9 @@ def week_before(case: Case, concept: str, day0: date | None, days: int) -> Obser
             fits = observation.when.date >= day0 - timedelta(days=days)
             return observation if fits else None
     return None
+
+
+def missing_count(case: Case, concept: str) -> Missing:
+    """A count that the week before the infusion lacks: stale where another one is on the chart."""
+    other = case.chart.latest(concept)
+    return Missing(concept) if other is None else Missing(concept, LossReason.STALE, other.reference)
