@@ -43,6 +43,19 @@ def causes(case: Case, condition: Condition) -> frozenset[str]:
     return condition.attributed_to.union(*(o.value.codes for o in stated))
 
 
+@once_per_case
+def bridging_drugs(case: Case) -> tuple[DrugRecord, ...]:
+    """What was given against the tumour, lymphodepletion left out; of any time."""
+    own = {record.reference for record in case.chart.course.ldc_records}
+    return tuple(
+        record
+        for record in case.chart.drugs.all
+        if record.given
+        and record.reference not in own
+        and (antineoplastic(record) or "purpose_bridging" in record.purposes)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Dose:
     day: date

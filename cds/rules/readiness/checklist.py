@@ -236,12 +236,12 @@ def word_of(observation: Observation) -> Shown:
         return value.quantity
     if value.codes:
         return Items(tuple(Name(code) for code in value.codes))
+    if value.yes is not None:
+        return msg(f"common.checklist.{'yes' if value.yes else 'no'}")
     if value.result is not None:
         return value.result
     if value.number is not None:
         return value.number
-    if value.yes is not None:
-        return msg(f"common.checklist.{'yes' if value.yes else 'no'}")
     return msg("common.checklist.present")
 
 
@@ -282,48 +282,3 @@ def newest(
         return Look(missing=(Missing(names[0]),))
     old = max(past, key=lambda o: o.when.latest)
     return Look(old=old, missing=(Missing(names[0], LossReason.STALE, old.reference),))
-
-
-def number_line(
-    row: str,
-    look: Look,
-    good: bool | None,
-    *,
-    otherwise: Status = Status.NOT_MET,
-    weight: Indicator | None = None,
-    limits: Mapping[str, Shown] | None = None,
-    strict: object = None,
-    notes: tuple[Message, ...] = (),
-    values: Mapping[str, Scalar] | None = None,
-    tests: tuple[str, ...] = (),
-) -> Line:
-    """A row judged by one number. `good` None: nothing that decides; `strict`: the limit that is not met
-    by equality, named "at the limit"."""
-    if good is None:
-        missing = look.missing
-        if not missing and look.observation is not None:
-            missing = (Missing(look.observation.concept, LossReason.UNIT, look.observation.reference),)
-        return Line(
-            row,
-            Status.UNKNOWN,
-            look.shown,
-            limits or {},
-            weight=weight,
-            missing=missing,
-            tests=tests,
-            evidence=look.evidence,
-        )
-    cell = look.shown
-    number = look.quantity
-    if not good and number is not None and not number.comparator and number.value == strict:
-        cell = msg("common.checklist.at-limit", what=cell)
-    return Line(
-        row,
-        Status.MET if good else otherwise,
-        cell,
-        limits or {},
-        () if good else notes,
-        None if good else weight,
-        values or {},
-        look.evidence,
-    )

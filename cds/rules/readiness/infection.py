@@ -130,6 +130,12 @@ def infections(case: Case) -> Infections:
     )
 
 
+def detected_loads(case: Case, within: timedelta) -> tuple[Observation, ...]:
+    """Newest load of each virus that is detected in blood, at most `within` old."""
+    loads = [viral_load(case, (concept,), within) for concept in VIRAL_LOADS]
+    return tuple(o for o in loads if o is not None and detection(o) is Detection.DETECTED)
+
+
 class Detection(StrEnum):
     DETECTED = "detected"
     BELOW_LIMIT = "detected-below-limit"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -24,7 +24,16 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
 from cds.rules import evidence as facts
-from cds.rules.readiness.checklist import Line, Look, Status, checklist, newest, shown, with_number
+from cds.rules.readiness.checklist import (
+    Line,
+    Look,
+    Status,
+    checklist,
+    dated,
+    newest,
+    shown,
+    with_number,
+)
 from cds.rules.readiness.infection import viral_load
 from cds.rules.readiness.measures import performance_line, saturation
 from cds.rules.readiness.organs import (
@@ -37,13 +46,14 @@ from cds.rules.readiness.organs import (
     renal_values,
 )
 from cds.rules.readiness.phase import candidate, collected
-from cds.rules.readiness.tarlatamab_pregnancy import Potential, potential
+from cds.rules.readiness.tarlatamab_pregnancy import Potential, declared_pregnant, potential
 from cds.rules.renal import clearance
 from cds.rules.work_up import Found, look_for
 from fhir_mapping.chart import (
     Amount,
     ConditionState,
     LossReason,
+    Moment,
     Observation,
     Result,
 )
@@ -104,39 +114,62 @@ def _oxygen(case: Case) -> Line:
     return Line("L2", Status.MET, found.shown, limits, again, values=values, evidence=evidence)
 
 
+@dataclass(frozen=True, slots=True)
+class _Test:
+    """A pregnancy test: its result, its day and how the table shows it."""
+
+    result: Result
+    when: Moment
+    shown: Shown
+    evidence: Evidence
+
+
+def _newest_test(case: Case) -> _Test | None:
+    """Newest blood or urine test; an encounter coded for a negative result is the test of that day."""
+    tests = [
+        _Test(o.value.result, o.when, shown(o), facts.of_observation(o))
+        for c in _PREGNANCY
+        for o in case.chart.series(c)
+        if o.value.result is not None and o.when.earliest <= case.now
+    ]
+    for condition in case.chart.conditions.of("not_pregnant"):
+        day = condition.onset
+        if condition.state in (ConditionState.ACTIVE, ConditionState.HISTORY) and day is not None:
+            named = dated(Name("not_pregnant"), day)
+            tests.append(_Test(Result.NEGATIVE, day, named, facts.of_fact(condition, "not_pregnant")))
+    return max(tests, key=lambda t: t.when.latest, default=None)
+
+
 def _pregnancy(case: Case, day: date) -> Line:
     window = case.p(RULE).int("pregnancy_test_days")
     limits = {"days": window}
-    tests = [o for c in _PREGNANCY for o in case.chart.series(c) if o.value.result is not None]
-    last = max((o for o in tests if o.when.earliest <= case.now), key=lambda o: o.when.latest, default=None)
-    coded = [c for c in case.chart.conditions.of("pregnancy") if c.state is ConditionState.ACTIVE]
-    recent = last is not None and (day - last.when.date).days <= window
-    if coded or (last is not None and recent and last.value.result is Result.POSITIVE):
-        evidence: tuple[Evidence, ...] = tuple(facts.of_fact(c, "pregnancy") for c in coded)
-        cell: Shown = Name("pregnancy") if last is None or not recent else shown(last)
-        if last is not None:
-            evidence = (*evidence, facts.of_observation(last))
-        return Line(
-            "L3",
-            Status.NOT_MET,
-            cell,
-            limits,
-            (msg("note.pregnant"),),
-            Indicator.CRITICAL,
-            evidence=evidence,
-        )
     able = potential(case)
+    if case.chart.patient.sex == "male":
+        return Line("L3", Status.NOT_APPLICABLE, msg("found.not-applicable"), limits)
+    last, stated = _newest_test(case), declared_pregnant(case)
+    recent = last is not None and (day - last.when.date).days <= window
+    positive = last is not None and recent and last.result is Result.POSITIVE
+    if stated or positive:
+        cell: Shown = last.shown if last is not None and positive else Name("pregnancy")
+        evidence = (*stated, *((last.evidence,) if last is not None else ()))
+        notes, weight = (msg("note.pregnant"),), Indicator.CRITICAL
+        return Line("L3", Status.NOT_MET, cell, limits, notes, weight, evidence=evidence)
     if able is Potential.NO:
         return Line("L3", Status.NOT_APPLICABLE, msg("found.not-applicable"), limits)
-    if last is not None and recent and last.value.result is Result.NEGATIVE:
-        return Line("L3", Status.MET, shown(last), limits, evidence=(facts.of_observation(last),))
+    if last is not None and recent and last.result is Result.NEGATIVE:
+        return Line("L3", Status.MET, last.shown, limits, evidence=(last.evidence,))
     if able is Potential.UNKNOWN:
         who = Missing("sex") if not case.chart.patient.sex else Missing("childbearing_potential")
         return Line("L3", Status.UNKNOWN, limits=limits, notes=(msg("note.ask-potential"),), missing=(who,))
-    look = Look(old=last)
-    reason = LossReason.NOT_ON_CHART if last is None else LossReason.STALE
-    missing = Missing("hcg_serum_qual", reason, "" if last is None else last.reference)
-    return Line("L3", Status.UNKNOWN, look.shown, limits, missing=(missing,), tests=("hcg_serum_qual",))
+    reason, found, reference = LossReason.NOT_ON_CHART, msg("common.checklist.none"), ""
+    if last is not None:
+        reference = last.evidence.reference
+        if not recent:
+            reason, found = LossReason.STALE, msg("common.checklist.stale", what=last.shown)
+        else:
+            found = msg("found.undecided", test=last.shown)
+    missing = (Missing("hcg_serum_qual", reason, reference),)
+    return Line("L3", Status.UNKNOWN, found, limits, missing=missing, tests=("hcg_serum_qual",))
 
 
 def _serology(case: Case, day: date) -> Line:

@@ -23,6 +23,7 @@ from cds.engine.case import Case, once_per_case
 from cds.engine.rule import rule
 from cds.rules import evidence as facts
 from cds.rules.dosing.ldc import orders
+from cds.rules.readiness.bridging_course import bridging_drugs
 from cds.rules.readiness.checklist import (
     NOTHING,
     Line,
@@ -34,10 +35,11 @@ from cds.rules.readiness.checklist import (
     shown,
     with_number,
 )
-from cds.rules.readiness.infection import infections
+from cds.rules.readiness.infection import detected_loads, infections
 from cds.rules.readiness.measures import saturation
 from cds.rules.readiness.organs import clearance_cell, days, enzyme_line, recorded, renal_values
 from cds.rules.readiness.phase import collected, infused
+from cds.rules.readiness.product import product_status
 from cds.rules.renal import clearance
 from cds.rules.work_up import Found, look_for
 from fhir_mapping.chart import (
@@ -75,19 +77,24 @@ def _far(case: Case) -> bool:
     )
 
 
-def product_line(case: Case) -> Line:
+def _product(case: Case) -> Line:
     """P1: received on site; manufactured but not received is exceptional."""
-    status = case.chart.latest("product_status")
-    if status is None or not status.value.codes:
-        return Line(
-            "P1", Status.NOT_MET, notes=(msg("note.no-product"),), missing=(Missing("product_status"),)
-        )
-    words, evidence = set(status.value.codes), (facts.of_observation(status),)
-    if words & {"received", "stored"}:
-        return Line("P1", Status.MET, shown(status), evidence=evidence)
-    if words & {"manufactured", "in_transit"}:
-        return Line("P1", Status.CAUTION, shown(status), notes=(msg("note.not-received"),), evidence=evidence)
-    return Line("P1", Status.NOT_MET, shown(status), notes=(msg("note.no-product"),), evidence=evidence)
+    status = product_status(case)
+    cell: Shown = NOTHING
+    evidence: tuple[Evidence, ...] = ()
+    if status.observation is not None:
+        cell, evidence = shown(status.observation), (facts.of_observation(status.observation),)
+    elif status.delivery is not None:
+        cell = dated(Name("received"), status.delivery.when)
+        evidence = (facts.of_fact(status.delivery, "product_status"),)
+    if status.words & {"received", "stored"}:
+        return Line("P1", Status.MET, cell, evidence=evidence)
+    if status.words & {"manufactured", "in_transit"}:
+        return Line("P1", Status.CAUTION, cell, notes=(msg("note.not-received"),), evidence=evidence)
+    missing = () if status.words else (Missing("product_status"),)
+    return Line(
+        "P1", Status.NOT_MET, cell, notes=(msg("note.no-product"),), evidence=evidence, missing=missing
+    )
 
 
 def _fever(case: Case) -> Observation | None:
@@ -117,11 +124,9 @@ def _infection(case: Case) -> Line:
     window = days(case.p(RULE), "review_max_age_days")
     cleared = state.cleared(case, window)
     fever = _fever(case)
-    signs: tuple[Evidence, ...] = (*state.suspected, *state.treatment)
-    if fever is not None:
-        signs = (*signs, facts.of_observation(fever))
-    reviewed = None if state.review is None else state.review.when.latest
-    if fever is not None and reviewed is not None and reviewed < fever.when.latest:
+    measured = [*detected_loads(case, window), *((fever,) if fever is not None else ())]
+    signs = (*state.suspected, *state.treatment, *(facts.of_observation(o) for o in measured))
+    if state.review is not None and any(o.when.latest > state.review.when.latest for o in measured):
         cleared = False
     if cleared and state.review is not None:
         return Line("P2", Status.MET, shown(state.review), evidence=(facts.of_observation(state.review),))
@@ -334,9 +339,10 @@ def _after_bridging(case: Case) -> datetime:
             end: Moment | None = procedure.end or procedure.start
             if procedure.state is EventState.DONE and end is not None and end.latest >= start:
                 moments.append(end.earliest)
-        for record in case.chart.drugs.all:
-            if record.given and "purpose_bridging" in record.purposes and record.timing.first is not None:
-                moments.append((record.timing.last or record.timing.first).earliest)
+        for record in bridging_drugs(case):
+            last = record.timing.last or record.timing.first
+            if last is not None and last.latest >= start:
+                moments.append(last.earliest)
     return max(moments)
 
 
@@ -368,7 +374,7 @@ def lines(case: Case) -> tuple[Line, ...]:
     """P1 to P11."""
     p = case.p(RULE)
     return (
-        product_line(case),
+        _product(case),
         _infection(case),
         _fitness(case),
         _oxygen(case),

@@ -7,13 +7,15 @@ other results of its concept name their bag. Only the collections of the last or
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from cds.engine.case import Case
-from fhir_mapping.chart import Anchor, Observation
+from fhir_mapping.chart import Anchor, Document, Observation
 
 COLLECTED = "apheresis_product"
 MANUFACTURED = "car_t_product"
+INFUSIONS = ("class_cell_gene_therapy", "car_t_infusion")
 _KINDS = frozenset({COLLECTED, MANUFACTURED})
 
 
@@ -40,6 +42,30 @@ def results(case: Case, concept: str, kind: str, since: tuple[Anchor, ...] = ())
         if first is None or observation.when.date >= first:
             found.append(observation)
     return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class ProductStatus:
+    """Where the product is; `words` empty: not on the chart."""
+
+    words: frozenset[str] = frozenset()
+    observation: Observation | None = None
+    delivery: Document | None = None
+
+
+def product_status(case: Case) -> ProductStatus:
+    """Newest status of this course's product, else a delivery of it that was completed (Q11)."""
+    found = [
+        o
+        for o in results(case, "product_status", MANUFACTURED, case.chart.course.collections[-1:])
+        if o.value.codes
+    ]
+    if found:
+        return ProductStatus(frozenset(found[-1].value.codes), found[-1])
+    product = case.chart.course.product
+    concepts = INFUSIONS if product is None or not product.concept else (*INFUSIONS, product.concept)
+    delivered = [d for d in case.chart.documents.of(*concepts) if d.resource_type == "SupplyDelivery"]
+    return ProductStatus(frozenset({"received"}), delivery=delivered[-1]) if delivered else ProductStatus()
 
 
 def bag_of(observation: Observation, taken: tuple[Anchor, ...]) -> str:

@@ -32,7 +32,7 @@ from cds.rules.evidence import of_fact, of_observation
 from cds.rules.readiness.checklist import NOTHING, Line, Status, checklist, shown
 from cds.rules.readiness.identity import Identity, Stage, identity
 from cds.rules.readiness.phase import candidate, infused, infusing
-from cds.rules.readiness.product import MANUFACTURED, bag_of, results
+from cds.rules.readiness.product import INFUSIONS, MANUFACTURED, bag_of, product_status, results
 from fhir_mapping.chart import Amount, Observation, Quantity, Result
 
 RULE = "readiness.product-receipt"
@@ -40,7 +40,6 @@ _DOCUMENTS = ("viable_cell_count", "volume", "transport_log", "sterility", "qc_r
 _PAPERS = ("certificate_deviation", "manufacturer_risk_assessment", "physician_acceptance", "patient_consent")
 _HERE = frozenset({"received", "stored"})
 _SHIPPED = _HERE | {"in_transit"}
-_INFUSIONS = ("class_cell_gene_therapy", "car_t_infusion")
 _PRODUCT = "tisagenlecleucel"
 
 
@@ -78,24 +77,13 @@ def _release(case: Case) -> Release:
     return Release(worst, shown(observation), tuple(of_observation(o) for _, o in answered))
 
 
-def _status(case: Case) -> frozenset[str]:
-    """Where the product is: newest status of this course, or a delivery of it that was completed."""
-    found = _since(case, "product_status")
-    if found:
-        return frozenset(found[-1].value.codes)
-    product = case.chart.course.product
-    concepts = _INFUSIONS if product is None or not product.concept else (*_INFUSIONS, product.concept)
-    delivered = any(d.resource_type == "SupplyDelivery" for d in case.chart.documents.of(*concepts))
-    return frozenset({"received"}) if delivered else frozenset()
-
-
 def _occasion(case: Case) -> tuple[Occasion, str] | None:
     """What is judged and the draft it belongs to; None on an order that is not this rule's."""
     if not case.ordering:
         return Occasion.PAGE, ""
-    for draft in case.judged_drugs(*_INFUSIONS):
+    for draft in case.judged_drugs(*INFUSIONS):
         return Occasion.INFUSION, draft.reference
-    for service in case.judged_services(*_INFUSIONS):
+    for service in case.judged_services(*INFUSIONS):
         return Occasion.INFUSION, service.reference
     ordered = orders(case)
     return (Occasion.LYMPHODEPLETION, ordered.reference) if ordered else None
@@ -197,7 +185,7 @@ def _dose(case: Case) -> tuple[Quantity | Amount, Evidence] | None:
             return bags[0].value.quantity, of_observation(bags[0])
         total = sum((o.value.quantity.value for o in bags if o.value.quantity is not None), Decimal(0))
         return Amount(total, "{cells}"), of_observation(bags[-1])
-    for draft in case.judged_drugs(*_INFUSIONS):
+    for draft in case.judged_drugs(*INFUSIONS):
         amount = None if draft.dose is None else draft.dose.amount
         if amount is not None and amount.unit in ("{cells}", "{cells}/kg"):
             return amount, Evidence(draft.reference, "car_t_cell_dose", amount.value, amount.unit)
@@ -281,7 +269,7 @@ def _registration(case: Case) -> Line:
                     "P6", Status.MET, evidence=(of_observation(observation),), found=msg("bag.entered")
                 )
     numbered = [o for o in _since(case, "bag_number") if o.value.text]
-    drugs = [d for d in (*case.judged_drugs(*_INFUSIONS), *case.chart.drugs.of(*_INFUSIONS)) if d.bag_number]
+    drugs = [d for d in (*case.judged_drugs(*INFUSIONS), *case.chart.drugs.of(*INFUSIONS)) if d.bag_number]
     if numbered or drugs:
         return Line("P6", Status.MET, msg("bag.entered"))
     return Line("P6", Status.UNKNOWN, weight=Indicator.INFO, missing=(Missing("bag_number"),))
@@ -351,7 +339,7 @@ def product_receipt(case: Case) -> Iterator[Finding]:
     if asked is None or infused(case) or not candidate(case):
         return
     occasion, resource = asked
-    release, status = _release(case), _status(case)
+    release, status = _release(case), product_status(case).words
     contamination = _contamination(case, release)
     check = identity(case, Stage.RECEIPT)
     here = bool(status & _HERE) or check is not None

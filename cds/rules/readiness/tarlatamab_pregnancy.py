@@ -103,6 +103,13 @@ def pregnancy(case: Case) -> PregnancyState:
     return PregnancyState(Pregnancy.UNKNOWN, (), test)
 
 
+def declared_pregnant(case: Case) -> tuple[Evidence, ...]:
+    """Evidence of a pregnancy that is coded or stated; () where none is, whatever a test says."""
+    found = pregnancy(case)
+    tested = found.test is not None and any(e.reference == found.test.reference for e in found.evidence)
+    return found.evidence if found.state is Pregnancy.PREGNANT and not tested else ()
+
+
 def _said(status: Observation) -> Pregnancy:
     codes, result = status.value.codes, status.value.result
     if "pregnancy" in codes or "pregnant" in codes or result is Result.POSITIVE:

@@ -26,6 +26,7 @@ from fhir_mapping.chart import (
     LossReason,
     Observation,
     Quantity,
+    Route,
 )
 
 RULE = "readiness.thaw"
@@ -144,6 +145,14 @@ def _shock(case: Case) -> Line:
     if found:
         line = _stop("X4", tuple(found))
         return Line("X4", line.status, line.found, limits, line.notes, line.weight, evidence=line.evidence)
+    ordered = tuple(
+        of_drug(d)
+        for d in case.chart.active_drugs(*p.words("vasopressors"))
+        if d.timing.ongoing and not d.timing.as_needed and d.route in (None, Route.INTRAVENOUS)
+    )
+    if ordered:
+        notes, missing = (msg("note.vasopressor-ordered"),), (Missing(ordered[0].concept),)
+        return Line("X4", Status.UNKNOWN, _listed(ordered), limits, notes, evidence=ordered, missing=missing)
     if unread(case, ("administrations",)):
         lost = (Missing("norepinephrine", LossReason.NOT_FETCHED),)
         return Line("X4", Status.UNKNOWN, NOTHING, limits, (msg("note.vasopressor-ask"),), missing=lost)
