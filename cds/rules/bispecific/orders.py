@@ -163,18 +163,20 @@ def judge_orders(
     queue = sorted([*wanted, *provisional], key=lambda p: (p.day, p.mg or Decimal(0), p.record.reference))
     position = place_of(ladder, events, tolerance)
     verdicts = []
-    accepted: list[Planned] = []
+    accepted: list[Judged] = []
     for planned in queue:
         if isinstance(position, OffLadder):
             if planned.draft:
                 verdicts.append(_off(ladder, planned, position))
             continue
         judged = _judge(ladder, position, planned, today, early_days)
-        twin = any(p.day == planned.day and p.mg == planned.mg for p in accepted)
-        if twin and judged.row in (Row.DOSE, Row.EARLY, Row.THIRD_EARLY, Row.REPEAT):
-            judged = replace(judged, row=Row.CORRECT, extra=(Row.DUPLICATE,))
+        twin = next(
+            (v for v in accepted if v.planned.day == planned.day and v.planned.mg == planned.mg), None
+        )
+        if twin is not None and judged.row in (Row.DOSE, Row.EARLY, Row.THIRD_EARLY, Row.REPEAT):
+            judged = replace(twin, planned=planned, row=Row.CORRECT, extra=(Row.DUPLICATE,))
         else:
-            accepted.append(planned)
+            accepted.append(judged)
             position = _provisionally(ladder, position, judged)
         if planned.draft:
             verdicts.append(_with_extras(ladder, judged, planned.day in duplicates))

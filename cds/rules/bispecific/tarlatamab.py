@@ -92,19 +92,29 @@ def next_due(case: Case) -> Due | None:
     return None if isinstance(where, OffLadder) else due_after(tarlatamab_ladder(), where)
 
 
-@once_per_case
-def judged_drafts(case: Case) -> tuple[Judged, ...]:
-    """Verdicts on all tarlatamab drafts of the hook (batch rule), in date order."""
+def _judge(case: Case, drafts: Iterable[DrugRecord], orders: Iterable[DrugRecord]) -> tuple[Judged, ...]:
     parameters = case.p(STEP_UP)
     return judge_orders(
         tarlatamab_ladder(),
         tarlatamab_events(case),
-        case.chart.drafts.drugs.of(DRUG),
-        case.chart.orders(DRUG),
+        drafts,
+        orders,
         today=case.today,
         tolerance=parameters["admin_dose_tolerance"],
         early_days=parameters.int("early_tolerance_days"),
     )
+
+
+@once_per_case
+def judged_drafts(case: Case) -> tuple[Judged, ...]:
+    """Verdicts on all tarlatamab drafts of the hook (batch rule), in date order."""
+    return _judge(case, case.chart.drafts.drugs.of(DRUG), case.chart.orders(DRUG))
+
+
+@once_per_case
+def judged_active(case: Case) -> tuple[Judged, ...]:
+    """Verdicts on the active orders, as if drafted now: which step each of them stands for."""
+    return _judge(case, live_orders(case), ())
 
 
 def under_judgement(case: Case) -> tuple[Judged, ...]:
@@ -265,6 +275,7 @@ __all__ = [
     "exposures",
     "first_exposure",
     "history_unread",
+    "judged_active",
     "judged_drafts",
     "label_after",
     "label_of_last",

@@ -86,6 +86,11 @@ def crs_history(case: Case) -> CrsHistory | None:
         in_episode = [
             r.grade or 0 for r in recorded_grades(view, "crs_grade", start) if r.when.latest >= episode.begun
         ]
+        in_episode += [
+            c.grade.value
+            for c in coded
+            if c.grade is not None and c.onset is not None and c.onset.latest >= episode.begun
+        ]
         worst = max([worst_grade(view, state), *in_episode])
         resolved = episode.closed or (episode.last if state.gate is Gate.RESOLVED else None)
     closed = closings(view, "crs_grade", "crs", start)

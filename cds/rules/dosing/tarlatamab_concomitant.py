@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from decimal import ROUND_UP, Decimal
+from decimal import ROUND_UP, Context, Decimal
 
 from cards.finding import (
     ONCE,
@@ -33,9 +33,8 @@ from cds.rules.bispecific.orders import Judged
 from cds.rules.bispecific.tarlatamab import (
     dosed,
     history_unread,
+    judged_active,
     last_exposure,
-    live_orders,
-    next_due,
     tarlatamab_ladder,
     under_judgement,
 )
@@ -78,6 +77,7 @@ class Point:
     suggestion: Suggestion | None = None
     evidence: tuple[Evidence, ...] = ()
     missing: tuple[Missing, ...] = ()
+    values: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @rule(RULE)
@@ -101,6 +101,8 @@ def _finding(points: list[Point], reference: str, label: str) -> Finding:
         "rows": [p.row for p in points],
         "label": label,
     }
+    for point in points:
+        values |= point.values
     return Finding(
         rule=RULE,
         outcome=worst.outcome,
@@ -135,18 +137,24 @@ def _after_crs(case: Case, judged: Judged) -> bool:
 
 
 def _points(case: Case, judged: Judged) -> Iterator[Point]:
-    p = case.p(RULE)
     day = judged.start or judged.planned.day
-    record = judged.planned.record
-    first = record.timing.first
-    start = first if first is not None and first.exact and first.date == day else None
-    required = judged.label in p.words("steroid_steps")
+    yield from _steroid_points(case, judged, day)
+    if judged.label in case.p(RULE).words("saline_steps"):
+        yield from _saline(case, judged.planned.record, day, _start_on(judged, day))
+
+
+def _start_on(judged: Judged, day: date) -> Moment | None:
+    """The hour at which the infusion starts on that day, where the order says it."""
+    first = judged.planned.record.timing.first
+    return first if first is not None and first.exact and first.date == day else None
+
+
+def _steroid_points(case: Case, judged: Judged, day: date) -> Iterator[Point]:
+    required = judged.label in case.p(RULE).words("steroid_steps")
     if required or _after_crs(case, judged):
-        yield from _steroid(case, day, start, required)
+        yield from _steroid(case, day, _start_on(judged, day), required)
     else:
         yield from _not_needed(case, day)
-    if judged.label in p.words("saline_steps"):
-        yield from _saline(case, record, day, start)
 
 
 # --- steroid
@@ -192,11 +200,29 @@ def _steroids_on(case: Case, day: date) -> list[tuple[DrugRecord, Moment]]:
     return found
 
 
+def _needed(case: Case, record: DrugRecord) -> Decimal | None:
+    """mg of the record's drug that equal the dexamethasone dose. Equivalents are printed to three digits
+    (42.7, 53.3, 213 mg): such a dose is enough."""
+    prednisone = prednisone_equivalent("dexamethasone", case.p(RULE)["dexamethasone_mg"])
+    for drug in record.ingredients:
+        exact = None if prednisone is None else from_prednisone(drug, prednisone)
+        if exact is not None:
+            return min(exact, Context(prec=3).plus(exact))
+    return None
+
+
 def _enough(case: Case, record: DrugRecord) -> bool | None:
     """At least 8 mg of dexamethasone or its equivalent; None where the dose cannot be read."""
+    needed = _needed(case, record)
+    if needed is None or record.dose is None or record.dose.mg is None:
+        return None
+    return record.dose.mg >= needed
+
+
+def _dexamethasone_mg(record: DrugRecord) -> Decimal | None:
     own = dose_equivalent(record)
-    needed = prednisone_equivalent("dexamethasone", case.p(RULE)["dexamethasone_mg"])
-    return None if own is None or needed is None else own >= needed
+    equal = None if own is None else from_prednisone("dexamethasone", own)
+    return None if equal is None else equal.quantize(Decimal("0.01"))
 
 
 def _minutes_before(start: Moment, given: Moment) -> Decimal | None:
@@ -246,13 +272,25 @@ def _steroid_verdict(
         return 2, Point("steroid-route", Outcome.WRONG_ROUTE, Indicator.WARNING, text, order, evidence)
     if not enough:
         text = msg("row.steroid-dose", name=name, dose=Amount(case.p(RULE)["dexamethasone_mg"], "mg"))
-        return 2, Point("steroid-dose", Outcome.WRONG_DOSE, Indicator.WARNING, text, order, evidence)
+        equal = _dexamethasone_mg(record)
+        values = {} if equal is None else {"dexamethasone_equivalent_mg": equal}
+        return 2, Point(
+            "steroid-dose", Outcome.WRONG_DOSE, Indicator.WARNING, text, order, evidence, values=values
+        )
     minutes = None if start is None else _minutes_before(start, when)
     if minutes is None or 0 <= minutes <= window:
         return 0, None
     outcome = Outcome.TOO_EARLY if minutes > 0 else Outcome.TOO_LATE
     text = msg("row.steroid-timing", name=name, when=when, window=window)
-    return 1, Point("steroid-timing", outcome, Indicator.WARNING, text, order, evidence)
+    return 1, Point(
+        "steroid-timing",
+        outcome,
+        Indicator.WARNING,
+        text,
+        order,
+        evidence,
+        values={"minutes_before": int(minutes)},
+    )
 
 
 def _steroid_order(case: Case, day: date, start: Moment | None, replaces: tuple[str, ...]) -> Suggestion:
@@ -302,24 +340,17 @@ def _is_premedication(record: DrugRecord) -> bool:
 
 
 def _steroid_alone(case: Case) -> Iterator[Finding]:
-    """A steroid drafted beside an active tarlatamab order of the same day."""
-    due = next_due(case)
-    if due is None or crs_since_previous_dose(case) > 0:
+    """A steroid drafted for the day of an active tarlatamab order: is it what that step asks for?"""
+    if history_unread(case) and not dosed(case):
         return
-    p = case.p(RULE)
-    if due.label in p.words("steroid_steps"):
-        return
-    days = {o.timing.first.date for o in live_orders(case) if o.timing.first is not None}
-    for record in case.judged_drugs(*GLUCOCORTICOIDS):
-        for day in sorted(d for d in days if d >= case.today):
-            if _is_premedication(record) and _planned_on(record, day) is not None:
-                name = Name(record.ingredients[0]) if record.ingredients else Name("dexamethasone")
-                text = msg("row.steroid-not-needed", name=name)
-                point = Point(
-                    "steroid-not-needed", Outcome.INFO, Indicator.INFO, text, evidence=(of_drug(record),)
-                )
-                yield _finding([point], record.reference, due.label)
-                break
+    signed = {draft.reference for draft in case.judged_drugs(*GLUCOCORTICOIDS) if _is_premedication(draft)}
+    for judged in judged_active(case):
+        if not judged.label or judged.planned.day < case.today:
+            continue
+        for point in _steroid_points(case, judged, judged.planned.day):
+            about = next((e.reference for e in point.evidence if e.reference in signed), "")
+            if about:
+                yield _finding([point], about, judged.label)
 
 
 # --- saline
@@ -387,12 +418,18 @@ def _saline(case: Case, tarlatamab: DrugRecord, day: date, start: Moment | None)
     else:
         wrong = [w for r, v, t in candidates if (w := _saline_verdict(case, r, v, t, start))]
         if len(wrong) == len(candidates):
+            record, volume, _ = candidates[0]
+            length = _length(record, volume)
+            values: dict[str, Scalar] = {"volume_ml": volume}
+            if length is not None:
+                values["saline_minutes"] = round(length)
             yield Point(
                 "saline-rate",
                 Outcome.INFO,
                 Indicator.INFO,
                 wrong[0],
                 evidence=tuple(of_drug(record) for record, _, _ in candidates),
+                values=values,
             )
     if risks:
         yield Point("volume-risk", Outcome.REVIEW, Indicator.WARNING, msg("row.volume-risk"), evidence=risks)

@@ -18,7 +18,7 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
-from cds.rules.bispecific.holds.events import adverse_events
+from cds.rules.bispecific.holds.events import recorded_events
 from cds.rules.bispecific.neuro import neuro_state
 from cds.rules.bispecific.tarlatamab import (
     DRUG,
@@ -84,7 +84,7 @@ def counselling(case: Case) -> Iterator[Finding]:
 
 def _severe(case: Case) -> Iterator[_Advice]:
     """A grade 3-4 event needs a visit or admission."""
-    for event in adverse_events(case):
+    for event in recorded_events(case):
         if event.now >= 3:
             key = "row.grade-4" if event.now >= 4 else "row.grade-3"
             evidence = (Evidence(event.reference, "adverse_event", event.now),)

@@ -40,7 +40,7 @@ from cds.rules.bispecific.tarlatamab import (
     recorded_stop,
     under_judgement,
 )
-from fhir_mapping.chart import ConditionState, EventState, Moment, Observation, Result
+from fhir_mapping.chart import ConditionState, EventState, Observation, Result
 
 RULE = "readiness.tarlatamab-pregnancy"
 _TESTS = ("hcg_serum_qual", "hcg_serum_quant", "hcg_urine")
@@ -55,7 +55,7 @@ class Pregnancy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PregnancyState:
-    """What the chart says, and the newest conclusive pregnancy test."""
+    """What the chart says, and the newest pregnancy test with a result, indeterminate ones included."""
 
     state: Pregnancy
     evidence: tuple[Evidence, ...] = ()
@@ -281,20 +281,22 @@ def _open_rows(case: Case, state: PregnancyState, planned: date, drafted: bool) 
         yield _Open("pregnant", indicator, Outcome.CONTRAINDICATED, msg("row.pregnant"))
     elif before_first_dose(case):
         limit = p.int("pregnancy_test_max_age_days")
-        when: Moment | None = None if state.test is None else state.test.when
-        if when is None or (planned - when.date).days > limit:
-            text = (
-                msg("row.test", limit=Days(limit))
-                if when is None
-                else msg("row.test-old", limit=Days(limit), day=when.date)
-            )
+        test = state.test
+        text: Message | None = None
+        if test is None:
+            text = msg("row.test", limit=Days(limit))
+        elif test.value.result is Result.INDETERMINATE:
+            text = msg("row.test-unclear", limit=Days(limit), day=test.when.date)
+        elif (planned - test.when.date).days > limit:
+            text = msg("row.test-old", limit=Days(limit), day=test.when.date)
+        if text is not None:
             yield _Open("test", Indicator.WARNING, Outcome.INCOMPLETE, text)
     use = contraception(case)
     end = protected_until(case)
     if state.state is not Pregnancy.PREGNANT:
         if use is Contraception.ENDING:
-            text = msg("row.ending") if end is None else msg("row.ending-until", end=end)
-            yield _Open("ending", Indicator.WARNING, Outcome.CAUTION, text)
+            ending = msg("row.ending") if end is None else msg("row.ending-until", end=end)
+            yield _Open("ending", Indicator.WARNING, Outcome.CAUTION, ending)
         elif use is Contraception.NOT_DOCUMENTED:
             indicator = Indicator.INFO if dosed(case) else Indicator.WARNING
             yield _Open("contraception", indicator, Outcome.ADVISE, msg("row.contraception"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 
 from cards.finding import Days, Evidence, Missing, Name, Shown, msg
 from cds.engine.case import Case
+from cds.rules.bispecific.holds.events import observed_events
 from cds.rules.bispecific.holds.results import (
     active_since_first,
     dose_after,
@@ -90,22 +92,39 @@ def neutropenia(case: Case) -> Iterator[HoldRow]:
     yield from _febrile_neutropenia(case)
 
 
+@dataclass(frozen=True, slots=True)
+class _Diagnosis:
+    """A cytopenia that a clinician recorded and nobody closed; `since` at the earliest."""
+
+    reference: str
+    since: datetime
+    grade: int | None
+
+
+def _diagnoses(case: Case, concept: str) -> Iterator[_Diagnosis]:
+    start = first_start(case)
+    for condition in active_since_first(case, concept):
+        since = start if condition.onset is None else max(condition.onset.earliest, start)
+        grade = None if condition.grade is None else condition.grade.value
+        yield _Diagnosis(condition.reference, since, grade)
+    for event in observed_events(case):
+        if concept in event.codes and event.now:
+            yield _Diagnosis(
+                event.reference, datetime.combine(event.onset, time.min, start.tzinfo), event.now
+            )
+
+
 def _coded_cytopenia(case: Case, row: str, concept: str, lab: str) -> Iterator[HoldRow]:
     """A diagnosis of grade 3-4 where no count was measured since its onset."""
-    for condition in active_since_first(case, concept):
-        severe = condition.grade is not None and condition.grade.value >= 3
-        onset = condition.onset
-        if (
-            severe
-            and onset is not None
-            and not any(o.when.latest >= onset.earliest for o in results_of(case, lab))
-        ):
+    for found in _diagnoses(case, concept):
+        measured = any(o.when.latest >= found.since for o in results_of(case, lab))
+        if found.grade is not None and found.grade >= 3 and not measured:
             yield HoldRow(
                 row,
                 Action.HOLD,
-                msg("row.coded", name=Name(concept), since=onset.date),
-                onset.date,
-                evidence=(Evidence(condition.reference, concept, effective=onset),),
+                msg("row.coded", name=Name(concept), since=found.since.date()),
+                found.since.date(),
+                evidence=(Evidence(found.reference, concept, found.grade),),
                 missing=(Missing(lab),),
                 labs=(lab,),
             )
@@ -126,7 +145,6 @@ def _febrile_neutropenia(case: Case) -> Iterator[HoldRow]:
     p, helper = case.p(RULE), case.p("grading.ctcae-labs")
     window = timedelta(hours=float(helper["fn_window_hours"]))
     quiet = timedelta(hours=float(p["fever_free_hours"]))
-    coded = active_since_first(case, "febrile_neutropenia")
     for episode in episodes(grades_of(case, "anc"), is_severe, is_mild):
         begun = max(episode.start.when.earliest - window, first_start(case))
         end = case.now if episode.recovered is None else episode.recovered.when.latest
@@ -157,20 +175,18 @@ def _febrile_neutropenia(case: Case) -> Iterator[HoldRow]:
         )
         return
     newest = results_of(case, "anc")
-    for condition in coded:
-        onset = condition.onset
-        begun = first_start(case) if onset is None else max(onset.earliest, first_start(case))
-        hot = [o for o in _temperatures(case, begun, case.now) if _at_least(o, p["afebrile_cel"])]
+    for found in _diagnoses(case, "febrile_neutropenia"):
+        hot = [o for o in _temperatures(case, found.since, case.now) if _at_least(o, p["afebrile_cel"])]
         cool = _temperatures(case, case.now - quiet, case.now)
-        recovered = bool(newest) and newest[-1].when.latest >= begun and is_mild(grade_lab(newest[-1]))
+        recovered = bool(newest) and newest[-1].when.latest >= found.since and is_mild(grade_lab(newest[-1]))
         afebrile = bool(cool) and not any(o.when.latest > case.now - quiet for o in hot)
         if not (recovered and afebrile):
             yield HoldRow(
                 "N2",
                 Action.HOLD,
-                msg("row.coded", name=Name("febrile_neutropenia"), since=begun.date()),
-                begun.date(),
-                evidence=(Evidence(condition.reference, "febrile_neutropenia", effective=onset),),
+                msg("row.coded", name=Name("febrile_neutropenia"), since=found.since.date()),
+                found.since.date(),
+                evidence=(Evidence(found.reference, "febrile_neutropenia"),),
                 labs=("anc",),
             )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from cards.finding import Days, Evidence, Message, Name, msg
+from cards.finding import Days, Evidence, Message, Name, Text, msg
 from cds.engine.case import Case
 from cds.rules.after_cart import INFECTIONS
 from cds.rules.bispecific.holds.results import first_start
@@ -15,38 +15,12 @@ from cds.rules.bispecific.tarlatamab import DRUG, last_exposure
 from fhir_mapping.chart import Condition, ConditionState, Observation
 
 CYTOPENIAS = ("neutropenia", "febrile_neutropenia", "thrombocytopenia", "anemia", "pancytopenia")
-HYPERSENSITIVITY = ("anaphylaxis", "hypersensitivity")
+_HYPERSENSITIVITY = ("anaphylaxis", "hypersensitivity")
 _DISEASE = ("sclc", "nsclc", "lung_cancer_any", "cns_metastasis", "liver_metastasis")
-
-
-def hypersensitivity(case: Case) -> Iterator[HoldRow]:
-    start = first_start(case)
-    for condition in case.chart.conditions.of(*HYPERSENSITIVITY):
-        if condition.state not in (ConditionState.ACTIVE, ConditionState.HISTORY):
-            continue
-        if condition.onset is None or condition.onset.latest < start or other_culprit(condition):
-            continue
-        grade = None if condition.grade is None else condition.grade.value
-        evidence = (Evidence(condition.reference, "hypersensitivity", grade, effective=condition.onset),)
-        since = condition.onset.date
-        if "anaphylaxis" in condition.concepts or (grade is not None and grade >= 4):
-            yield HoldRow("Y1", Action.STOP, msg("row.Y1-stop", day=since), since, evidence=evidence)
-        elif condition.state is ConditionState.ACTIVE:
-            key = "row.Y1-consider" if grade == 3 else "row.Y1-hold"
-            yield HoldRow("Y1", Action.HOLD, msg(key, day=since), since, evidence=evidence)
-        else:
-            last = last_exposure(case)
-            if last is not None and last.day is not None and last.day <= since:
-                yield HoldRow("Y1", Action.REVIEW, msg("row.Y1-review", day=since), since, evidence=evidence)
-    for allergy in case.chart.allergy_to(DRUG):
-        if allergy.recorded is not None and allergy.recorded.latest >= start:
-            yield HoldRow(
-                "Y1",
-                Action.HOLD,
-                msg("row.Y1-hold", day=allergy.recorded.date),
-                allergy.recorded.date,
-                evidence=(Evidence(allergy.reference, DRUG, effective=allergy.recorded),),
-            )
+_T_CELL_TOXICITY = frozenset({"crs", "icans", "iec_complication"})
+# rows of their own, or (lymphopenia: expected) none at all
+_OTHER_ROWS = frozenset({*INFECTIONS, *CYTOPENIAS, *_HYPERSENSITIVITY, "lymphopenia"})
+_VAGUE = frozenset({"adverse_event", "infection", "infection_any"})
 
 
 def other_culprit(condition: Condition) -> bool:
@@ -56,13 +30,21 @@ def other_culprit(condition: Condition) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One adverse event: worst grade, current grade (None: resolved), onset."""
+    """One graded event since the first dose: worst grade, current grade (0: resolved), onset."""
 
     reference: str
-    name: Name | Message
+    codes: frozenset[str]
+    text: str
     worst: int
     now: int
     onset: date
+
+    @property
+    def name(self) -> Name | Text | Message:
+        """What to call it; readable from every rule."""
+        if known := min(self.codes - _VAGUE, default=""):
+            return Name(known)
+        return Text(self.text) if self.text else Message("event.unnamed", {}, RULE)
 
 
 def _grade_of(obs: Observation) -> int | None:
@@ -77,50 +59,102 @@ def _grade_of(obs: Observation) -> int | None:
     return next((int(c[-1]) for c in value.codes if c.startswith("grade_")), None)
 
 
-def adverse_events(case: Case) -> Iterator[Event]:
-    """Graded events since the first dose that no other row judges."""
+def _charted(case: Case) -> Iterator[Event]:
+    """Graded conditions and adverse-event resources."""
     start = first_start(case)
-    named = {
-        *INFECTIONS,
-        *CYTOPENIAS,
-        *HYPERSENSITIVITY,
-        *_DISEASE,
-        "crs",
-        "icans",
-        "iec_complication",
-    }
     for condition in case.chart.conditions.all:
         if condition.grade is None or condition.onset is None or condition.onset.latest < start:
             continue
         if condition.state not in (ConditionState.ACTIVE, ConditionState.HISTORY) or other_culprit(condition):
             continue
-        if not named.isdisjoint(condition.concepts) or "infection" in condition.categories:
-            continue
-        concept = min(condition.concepts, default="")
-        name = Name(concept) if concept else msg("event.unnamed")
-        current = (
-            condition.grade.value if condition.state is ConditionState.ACTIVE and condition.end is None else 0
+        grade = condition.grade.value
+        ongoing = condition.state is ConditionState.ACTIVE and condition.end is None
+        codes = condition.concepts | (condition.categories & {"infection"})
+        yield Event(
+            condition.reference, codes, condition.text, grade, grade if ongoing else 0, condition.onset.date
         )
-        yield Event(condition.reference, name, condition.grade.value, current, condition.onset.date)
+
+
+def observed_events(case: Case) -> Iterator[Event]:
+    """Graded adverse-event observations, one event per term: its course is all of them in time order."""
+    start = first_start(case)
     courses: dict[str, list[tuple[Observation, int]]] = {}
     for obs in case.chart.series("adverse_event"):
         grade = _grade_of(obs)
-        if grade is None or obs.when.latest < start or named & set(obs.value.codes):
-            continue
-        courses.setdefault("|".join(sorted(obs.value.codes)) or obs.value.text, []).append((obs, grade))
+        if grade is not None and obs.when.latest >= start:
+            courses.setdefault("|".join(sorted(obs.value.codes)) or obs.value.text, []).append((obs, grade))
     for course in courses.values():
-        worst = max(grade for _, grade in course)
+        newest, grade = course[-1]
         begun: date | None = None
-        for obs, grade in course:
-            begun = (begun or obs.when.date) if grade >= 3 else (begun if grade > 1 else None)
-        codes = course[-1][0].value.codes
+        for obs, each in course:
+            begun = (begun or obs.when.date) if each >= 3 else (begun if each > 1 else None)
         yield Event(
-            course[-1][0].reference,
-            Name(codes[0]) if codes else msg("event.unnamed"),
-            worst,
-            course[-1][1] if begun is not None else min(course[-1][1], 1),
+            newest.reference,
+            frozenset(newest.value.codes),
+            newest.value.text,
+            max(each for _, each in course),
+            grade if begun is not None else min(grade, 1),
             begun or course[0][0].when.date,
         )
+
+
+def adverse_events(case: Case) -> Iterator[Event]:
+    """Events that the rows for "other" adverse events judge. CRS and ICANS as conditions have rules of their
+    own; as graded terms they are events like any other."""
+    apart = _OTHER_ROWS | _T_CELL_TOXICITY | set(_DISEASE)
+    yield from (event for event in _charted(case) if apart.isdisjoint(event.codes))
+    yield from (event for event in observed_events(case) if _OTHER_ROWS.isdisjoint(event.codes))
+
+
+def recorded_events(case: Case) -> Iterator[Event]:
+    """Every recorded event with a grade, whatever row judges it; not CRS, ICANS, the disease, lymphopenia."""
+    apart = _T_CELL_TOXICITY | {*_DISEASE, "lymphopenia"}
+    yield from (e for e in (*_charted(case), *observed_events(case)) if apart.isdisjoint(e.codes))
+
+
+def hypersensitivity(case: Case) -> Iterator[HoldRow]:
+    """Row Y1. An anaphylaxis stops whatever its grade."""
+    start = first_start(case)
+    for condition in case.chart.conditions.of(*_HYPERSENSITIVITY):
+        if condition.state not in (ConditionState.ACTIVE, ConditionState.HISTORY):
+            continue
+        if condition.onset is None or condition.onset.latest < start or other_culprit(condition):
+            continue
+        grade = None if condition.grade is None else condition.grade.value
+        evidence = Evidence(condition.reference, "hypersensitivity", grade, effective=condition.onset)
+        severe = "anaphylaxis" in condition.concepts
+        active = condition.state is ConditionState.ACTIVE
+        yield from _reaction(case, condition.onset.date, evidence, grade, severe=severe, active=active)
+    for event in observed_events(case):
+        if not event.codes.isdisjoint(_HYPERSENSITIVITY):
+            evidence = Evidence(event.reference, "hypersensitivity", event.worst)
+            severe = "anaphylaxis" in event.codes
+            yield from _reaction(
+                case, event.onset, evidence, event.worst, severe=severe, active=event.now > 0
+            )
+    for obs in case.chart.series("infusion_reaction"):
+        if "anaphylaxis" in obs.value.codes and obs.when.latest >= start:
+            evidence = Evidence(obs.reference, "anaphylaxis", effective=obs.when)
+            yield from _reaction(case, obs.when.date, evidence, None, severe=True, active=True)
+    for allergy in case.chart.allergy_to(DRUG):
+        if allergy.recorded is not None and allergy.recorded.latest >= start:
+            evidence = Evidence(allergy.reference, DRUG, effective=allergy.recorded)
+            yield from _reaction(case, allergy.recorded.date, evidence, None, severe=False, active=True)
+
+
+def _reaction(
+    case: Case, since: date, evidence: Evidence, grade: int | None, *, severe: bool, active: bool
+) -> Iterator[HoldRow]:
+    """The row of one reaction; a resolved one asks until a later dose shows that somebody judged it."""
+    if severe or (grade is not None and grade >= 4):
+        yield HoldRow("Y1", Action.STOP, msg("row.Y1-stop", day=since), since, evidence=(evidence,))
+    elif active:
+        key = "row.Y1-consider" if grade == 3 else "row.Y1-hold"
+        yield HoldRow("Y1", Action.HOLD, msg(key, day=since), since, evidence=(evidence,))
+    else:
+        last = last_exposure(case)
+        if last is not None and last.day is not None and last.day <= since:
+            yield HoldRow("Y1", Action.REVIEW, msg("row.Y1-review", day=since), since, evidence=(evidence,))
 
 
 def other_events(case: Case) -> Iterator[HoldRow]:
@@ -131,7 +165,7 @@ def other_events(case: Case) -> Iterator[HoldRow]:
             yield HoldRow(
                 "O2",
                 Action.STOP,
-                msg("row.O2-stop", name=event.name, day=event.onset),
+                msg("row.O2-stop", name=event.name, grade=event.worst, day=event.onset),
                 event.onset,
                 evidence=evidence,
             )

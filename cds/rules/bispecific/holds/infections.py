@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from cards.finding import Evidence, Missing, Name, Scalar, msg
 from cds.engine.case import Case
 from cds.rules.after_cart import INFECTIONS, confirmed_infections, current_encounters, in_icu
+from cds.rules.bispecific.holds.events import observed_events
 from cds.rules.bispecific.holds.results import first_start
-from cds.rules.bispecific.holds.rows import Action, HoldRow
+from cds.rules.bispecific.holds.rows import RULE, Action, HoldRow
 from cds.rules.bispecific.tarlatamab import Phase, exposures, phase
 from fhir_mapping.chart import Condition, ConditionState, Route
 
@@ -18,6 +20,7 @@ _ANTI_INFECTIVES = (
     "class_antivirals",
     "class_azole_antifungals",
 )
+_VAGUE = ("infection", "infection_any")
 
 
 def _controlled(case: Case, condition: Condition) -> bool:
@@ -34,8 +37,16 @@ def _derived_grade(case: Case, condition: Condition) -> int | None:
     shock = any(c.state is ConditionState.ACTIVE for c in case.chart.conditions.of("shock"))
     if shock or in_icu(case):
         return 4
+    lately = case.now - timedelta(hours=float(case.p(RULE)["treated_hours"]))
+    given = [
+        d
+        for d in case.chart.administrations(*_ANTI_INFECTIVES)
+        if d.timing.first is not None and d.timing.first.latest >= lately
+    ]
     treatment = [
-        d for d in case.chart.active_drugs(*_ANTI_INFECTIVES) if "purpose_prophylaxis" not in d.purposes
+        d
+        for d in (*case.chart.active_drugs(*_ANTI_INFECTIVES), *given)
+        if "purpose_prophylaxis" not in d.purposes
     ]
     admitted = any(
         e.inpatient
@@ -87,6 +98,7 @@ def infections(case: Case) -> Iterator[HoldRow]:
             yield _infection("I2", Action.HOLD, "row.I2-hold", condition, grade)
         else:
             yield _infection("I4", Action.NOTE, "row.I4-note", condition, grade)
+    yield from _observed(case, stepping)
     for evidence in active.values():
         action = Action.HOLD if stepping else Action.REVIEW
         row = "I1" if stepping else "I2"
@@ -95,10 +107,38 @@ def infections(case: Case) -> Iterator[HoldRow]:
         yield HoldRow(row, action, msg(key, name=Name(evidence.concept), day=day), day, evidence=(evidence,))
 
 
-def _infection(row: str, action: Action, key: str, condition: Condition, grade: int | None) -> HoldRow:
-    concept = next(
-        (c for c in (*INFECTIONS[4:], *INFECTIONS[:4]) if c in condition.concepts), "infection_any"
+def _observed(case: Case, stepping: bool) -> Iterator[HoldRow]:
+    """Infections recorded as graded adverse events: the newest grade is the one now."""
+    for event in observed_events(case) if exposures(case) else ():
+        if event.codes.isdisjoint(INFECTIONS):
+            continue
+        concept = _named(event.codes)
+        evidence = Evidence(event.reference, concept, event.now)
+        if event.worst >= 4:
+            row, action, key, grade = "I3", Action.STOP, "row.I3-stop", event.worst
+        elif not event.now:
+            continue
+        elif stepping:
+            row, action, key, grade = "I1", Action.HOLD, "row.I1-hold", event.now
+        elif event.worst == 3 and event.now >= 2:
+            row, action, key, grade = "I2", Action.HOLD, "row.I2-hold", event.worst
+        else:
+            row, action, key, grade = "I4", Action.NOTE, "row.I4-note", event.now
+        text = msg(key, name=Name(concept)) if row == "I1" else msg(key, name=Name(concept), grade=grade)
+        yield HoldRow(row, action, text, event.onset, evidence=(evidence,), values={"infection_grade": grade})
+
+
+def _named(concepts: frozenset[str]) -> str:
+    """The most telling of the concepts that one infection carries."""
+    return min(
+        (c for c in INFECTIONS if c in concepts),
+        key=lambda c: (c in _VAGUE, c.startswith("infection"), INFECTIONS.index(c)),
+        default="infection_any",
     )
+
+
+def _infection(row: str, action: Action, key: str, condition: Condition, grade: int | None) -> HoldRow:
+    concept = _named(condition.concepts)
     onset = condition.onset
     shown: dict[str, Name | int] = {"name": Name(concept)}
     if grade is not None and row != "I1":

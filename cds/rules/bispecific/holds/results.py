@@ -46,7 +46,7 @@ def lab_evidence(obs: Observation) -> Evidence:
 def shown_value(obs: Observation) -> Amount:
     quantity = obs.value.quantity
     assert quantity is not None
-    return Amount(quantity.value, quantity.unit)
+    return quantity.reported or Amount(quantity.value, quantity.unit)
 
 
 @dataclass(frozen=True, slots=True)
