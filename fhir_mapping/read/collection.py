@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from fhir_mapping.chart import Anchor, EventState, Evidence, Flag
-from fhir_mapping.read.course_facts import CourseFacts, by_start, products
+from fhir_mapping.read.course_facts import OPEN_ORDER, CourseFacts, by_start, products
 
 _COLLECTION = "leukapheresis"
 _OTHER_APHERESIS = frozenset({"plasmapheresis", "extracorporeal_photopheresis"})
@@ -38,7 +38,7 @@ def planned_apheresis(facts: CourseFacts) -> list[Apheresis]:
             anchor = Anchor(evidence, visit.reference, visit.start, flags=visit.flags)
             found.append(Apheresis(anchor, _says_car_t(visit.concepts, visit.purposes, visit.reasons)))
     for order in facts.all_services:
-        open_order = order.state in (EventState.ACTIVE, EventState.DRAFT)
+        open_order = order.state in OPEN_ORDER
         if open_order and _is_apheresis(order.concepts, order.purposes):
             evidence = Evidence.DRAFT if order.state is EventState.DRAFT else Evidence.ORDERED
             when = None if Flag.AUTHORED_DATE in order.flags else order.when

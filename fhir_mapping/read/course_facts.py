@@ -13,6 +13,7 @@ from fhir_mapping.chart import (
     Condition,
     Document,
     DrugRecord,
+    EventState,
     Evidence,
     Flag,
     Moment,
@@ -23,6 +24,7 @@ from fhir_mapping.chart import (
 from fhir_mapping.read.tables import rows
 
 SAME_COURSE = timedelta(days=7)  # K6: bags so far apart are one course
+OPEN_ORDER = (EventState.ACTIVE, EventState.DRAFT, EventState.PLANNED)  # planned: on hold (1.2)
 STRENGTH = [Evidence.DONE, Evidence.PROPOSED, Evidence.BOOKED, Evidence.ORDERED, Evidence.DRAFT]
 _CELL_CLASS = "class_cell_gene_therapy"
 

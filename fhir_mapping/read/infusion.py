@@ -16,7 +16,7 @@ from fhir_mapping.chart import (
     Moment,
     Product,
 )
-from fhir_mapping.read.course_facts import SAME_COURSE, CourseFacts, car_t_product
+from fhir_mapping.read.course_facts import OPEN_ORDER, SAME_COURSE, CourseFacts, car_t_product
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def product_orders(facts: CourseFacts) -> list[ProductOrder]:
         product = car_t_product(service.concepts | service.details)
         if "car_t_infusion" not in service.concepts and product is None:
             continue
-        if service.state not in (EventState.ACTIVE, EventState.DRAFT):
+        if service.state not in OPEN_ORDER:
             continue
         dated = service.when if Flag.AUTHORED_DATE not in service.flags else None
         evidence = Evidence.DRAFT if service.state is EventState.DRAFT else Evidence.ORDERED

@@ -18,7 +18,7 @@ from fhir_mapping.chart import (
     Procedure,
     ServiceOrder,
 )
-from fhir_mapping.read.course_facts import STRENGTH, CourseFacts, may_be_after
+from fhir_mapping.read.course_facts import OPEN_ORDER, STRENGTH, CourseFacts, may_be_after
 
 _SAME_LDC = timedelta(days=14)  # doses further apart belong to another lymphodepletion
 _LDC_GAP = (2, 14)  # days from the last inferred dose to the infusion
@@ -205,9 +205,7 @@ def ldc_parts(
     events += [
         s
         for s in facts.all_services
-        if "lymphodepletion" in s.concepts
-        and s.state in (EventState.ACTIVE, EventState.DRAFT)
-        and inside(s.when)
+        if "lymphodepletion" in s.concepts and s.state in OPEN_ORDER and inside(s.when)
     ]
     return records, events
 

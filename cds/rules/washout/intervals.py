@@ -15,7 +15,7 @@ from typing import Any
 from cards.finding import Days, Indicator, Outcome, Shown, msg
 from cds.engine.parameters import Parameters
 from cds.rules.washout.uses import End, Use
-from fhir_mapping.chart import add_months
+from fhir_mapping.chart import Moment, add_months
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,11 @@ def fitting(use: Use, intervals: Iterable[Interval]) -> tuple[tuple[Interval, En
     if named:
         return tuple((row, use.end) for row in named)
     return tuple((row, use.ends[name]) for row in rows for name in sorted(row.classes & set(use.ends)))
+
+
+def plan_day(plan: Moment, today: date) -> date:
+    """The day a plan is judged by: of a month or year the first day that can still come."""
+    return plan.date if plan.day_known else min(max(plan.first_date, today), plan.date)
 
 
 def earliest_after(last: date, interval: Interval, figure: int) -> date:

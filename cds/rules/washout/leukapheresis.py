@@ -39,7 +39,15 @@ from cds.rules.body_size import evidence_of
 from cds.rules.drug_classes import drug_classes
 from cds.rules.readiness.phase import candidate, collected
 from cds.rules.washout.concerns import drafts_hold, drugs_of_rows
-from cds.rules.washout.intervals import Interval, Line, badness, order_indicator, read_intervals, worst_line
+from cds.rules.washout.intervals import (
+    Interval,
+    Line,
+    badness,
+    order_indicator,
+    plan_day,
+    read_intervals,
+    worst_line,
+)
 from cds.rules.washout.uses import Use, draft_uses, uses
 from cds.rules.washout.wording import (
     Values,
@@ -97,11 +105,11 @@ def applies(case: Case) -> bool:
     return not collected(case) or case.chart.course.leukapheresis is not None
 
 
-def _dated(anchor: Anchor | None) -> date | None:
+def _dated(anchor: Anchor | None, today: date) -> date | None:
     """Day of an anchor; the day an undated order was written is no date for the procedure."""
-    if anchor is None or anchor.flags & {Flag.AUTHORED_DATE, Flag.RECORDED_DATE}:
+    if anchor is None or anchor.when is None or anchor.flags & {Flag.AUTHORED_DATE, Flag.RECORDED_DATE}:
         return None
-    return anchor.date
+    return plan_day(anchor.when, today)
 
 
 @once_per_case
@@ -110,13 +118,13 @@ def planned_collection(case: Case) -> date | None:
 
     A booking whose day has passed without a collection is no date to count to.
     """
-    day = _dated(case.chart.course.leukapheresis)
+    day = _dated(case.chart.course.leukapheresis, case.today)
     return None if day is None or day < case.today else day
 
 
 def _missed(case: Case) -> date | None:
     """The day of a planned collection that passed without one."""
-    day = _dated(case.chart.course.leukapheresis)
+    day = _dated(case.chart.course.leukapheresis, case.today)
     return day if day is not None and day < case.today else None
 
 
@@ -552,6 +560,9 @@ def _page(case: Case) -> Iterator[Finding]:
     missed = _missed(case)
     if missed is not None:
         detail.append(Bullet(msg("detail.missed", day=missed)))
+    plan = case.chart.course.leukapheresis
+    if day is not None and plan is not None and plan.when is not None and not plan.when.day_known:
+        detail.append(Bullet(msg("note.partial-plan", plan=plan.when, day=day)))
     detail += _row_notes(case, lines)
     missing = list(_counts_missing(case, lines))
     missing += [Missing(line.use.concept) for line in lines if not line.end.known]
@@ -591,8 +602,8 @@ def leukapheresis(case: Case) -> Iterator[Finding]:
         for service in services:
             if service.purposes & {"purpose_stem_cell_collection"}:
                 continue
-            undated = service.when is None or Flag.AUTHORED_DATE in service.flags
-            day = planned_collection(case) if undated or service.when is None else service.when.date
+            when = None if Flag.AUTHORED_DATE in service.flags else service.when
+            day = planned_collection(case) if when is None else plan_day(when, case.today)
             yield from _collection_findings(case, Target(service.reference, day))
     elif case.hook is Hook.APPOINTMENT_BOOK:
         for booking in case.judged_appointments("leukapheresis"):

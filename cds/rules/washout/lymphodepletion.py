@@ -31,7 +31,15 @@ from cds.engine.rule import Hook, rule
 from cds.rules.disease import Disease, disease, disease_evidence
 from cds.rules.readiness.phase import collected, collection_date, infused, infusing
 from cds.rules.washout.concerns import drafts_hold, drugs_of_rows
-from cds.rules.washout.intervals import Interval, Line, badness, order_indicator, read_intervals, worst_line
+from cds.rules.washout.intervals import (
+    Interval,
+    Line,
+    badness,
+    order_indicator,
+    plan_day,
+    read_intervals,
+    worst_line,
+)
 from cds.rules.washout.uses import End, Kind, Use, draft_uses, procedure_end, uses
 from cds.rules.washout.wording import (
     Values,
@@ -61,9 +69,9 @@ def applies(case: Case) -> bool:
 def planned_start(case: Case) -> date | None:
     """D_ldc0 as planned or begun today; None where no day lies ahead."""
     first = case.chart.course.ldc_first
-    if first is None or first.date is None or first.date < case.today:
+    if first is None or first.when is None or first.when.date < case.today:
         return None
-    return first.date
+    return plan_day(first.when, case.today)
 
 
 @once_per_case

@@ -110,11 +110,19 @@ def end_of(record: DrugRecord) -> End:
     return End(last)
 
 
+def intermittent(record: DrugRecord) -> bool:
+    """Taken as needed or less often than once a day."""
+    interval = record.timing.interval_hours
+    return record.timing.as_needed or (interval is not None and interval > 24)
+
+
 def _last_supplied_day(record: DrugRecord) -> Moment | None:
     """The day of the last dose of a supply: a supply of 30 days from day 1 ends with day 30."""
     first, last = record.timing.first, record.timing.last
     if first is None or last is None or last.date <= first.date:
         return last or first
+    if intermittent(record):
+        return first  # how often it was taken from the supply is not known
     return whole_day(last.date - timedelta(days=1), last.latest)
 
 

@@ -8,7 +8,7 @@ from datetime import date
 from cards.finding import Block, Bullet, Days, Items, Message, Name, Scalar, Shown, Table, Text, msg
 from cds.rules.drug_classes import drug_classes
 from cds.rules.washout.intervals import Line
-from cds.rules.washout.uses import Kind, Use
+from cds.rules.washout.uses import Kind, Use, intermittent
 from fhir_mapping.chart import DrugState, Flag, Route
 
 MOST_LINES = 12  # rows of a table; the rest are counted
@@ -99,6 +99,7 @@ def notes(lines: Iterable[Line]) -> tuple[Block, ...]:
     add("note.class-member", (line for line in found if not _named(line)))
     add("note.partial-date", (x for x in found if x.end.last is not None and not x.end.last.day_known))
     add("note.ordered-only", (line for line in found if line.use.kind is Kind.ORDER))
+    add("note.intermittent-supply", (line for line in found if _intermittent_supply(line)))
     add("note.by-name", (line for line in found if Flag.BY_NAME in line.use.flags))
     add("note.route-assumed", (line for line in found if line.use.drug and line.use.route is None))
     unverified = tuple(dict.fromkeys(line.interval.row for line in found if not line.interval.verified))
@@ -133,6 +134,11 @@ def _named(line: Line) -> bool:
         return True
     classes = line.interval.classes & set(use.ends)
     return any(drug_classes().named(use.drug, name) for name in classes)
+
+
+def _intermittent_supply(line: Line) -> bool:
+    supplied = line.use.kind is Kind.DISPENSE and not line.end.ongoing
+    return supplied and any(intermittent(record) for record in line.use.records)
 
 
 def _stopped(use: Use) -> bool:
