@@ -129,7 +129,7 @@ def _oxygen(case: Case, begin: datetime, pen: Pen) -> Iterable[Span]:
         if record.kind is Support.NONE or record.until < begin:
             continue
         following = [later.start for later in records[place + 1 :] if later.start > record.start]
-        end = record.until if record.procedure else min([record.until, *following[:1]])
+        end = record.until if record.lasting else min([record.until, *following[:1]])
         name = pen.show(Name(record.concept))
         if record.flow is not None:
             flow = record.flow.reported or Amount(record.flow.value, record.flow.unit)
