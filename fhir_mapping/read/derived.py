@@ -51,7 +51,7 @@ def _same_sample(one: Observation, other: Observation) -> bool:
 
 
 def _raised(total: Quantity, rise: Decimal) -> Quantity:
-    """Total calcium plus the albumin correction (mg/dL), also in the reported unit that limits are printed in."""
+    """Total calcium plus the albumin correction (mg/dL), also in the reported unit, where limits compare."""
     reported = total.reported
     step = None if reported is None else units.convert("calcium_total", rise, total.unit, reported.unit)
     corrected = None if reported is None or step is None else Amount(reported.value + step, reported.unit)

@@ -30,13 +30,20 @@ from cds.rules.dosing.crs_ladder import Node, Step, crs_step
 from cds.rules.dosing.crs_steroid import icans_tier
 from cds.rules.dosing.steroid_course import (
     Tier,
+    child_d10,
     dexamethasone,
     in_crs_steroids,
     methylprednisolone_course,
     steroid_in_force,
     steroid_run,
+    tier_name,
 )
-from cds.rules.dosing.tocilizumab import allowance, tocilizumab_dose, tocilizumab_doses
+from cds.rules.dosing.tocilizumab import (
+    adult_below_limit,
+    allowance,
+    tocilizumab_dose,
+    tocilizumab_doses,
+)
 from cds.rules.dosing.tocilizumab import suggestion as tocilizumab_suggestion
 from cds.rules.grading.crs_episode import Gate, crs_applies, crs_now
 from fhir_mapping.chart import DrugRecord
@@ -100,15 +107,21 @@ def _steroid(case: Case, step: Step) -> Suggestion | None:
 
 def _detail(case: Case, step: Step) -> Iterator[Block]:
     key = f"wait.{step.node.value}" if step.waiting else f"step.{step.node.value}"
-    yield Paragraph(msg(key, **_figures(case, step, key)))
+    yield Paragraph(msg(key, **_figures(case, key)))
+    yield from _conflicts(case, step)
     if step.time_unknown:
-        yield Bullet(msg("time-unknown.tocilizumab" if step.index is not None else "time-unknown.fever"))
+        unknown, waited = "time-unknown.fever", case.p(RULE).int("grade_1_persistent_hours")
+        if step.index is not None:
+            unknown, waited = "time-unknown.tocilizumab", case.p(RULE).int("response_check_hours")
+        yield Bullet(msg(unknown, hours=waited))
     if step.next_check is not None and (step.waiting or step.node is Node.N1A):
         yield Bullet(msg("next-check", when=step.next_check))
     yield from _tocilizumab_lines(case, step)
     if step.run is not None and step.run.tier >= Tier.D10:
-        name = msg(f"tier.{step.run.tier.name.lower()}")
+        name = tier_name(case, step.run.tier)
         yield Bullet(msg("running", tier=name, since=step.run.start, day=step.run.day_at(case.today)))
+    if step.tier is Tier.D10 and is_adult(case) is False:
+        yield Bullet(child_d10(case))
     if step.tier is not Tier.NONE and icans_tier(case) > step.tier:
         yield Bullet(msg("icans-tier", grade=step.icans or 0))
     if step.tier in (Tier.D20, Tier.MP) and is_adult(case) is not True:
@@ -123,22 +136,50 @@ def _detail(case: Case, step: Step) -> Iterator[Block]:
         yield Bullet(msg("antifungal"))
 
 
-def _figures(case: Case, step: Step, key: str) -> dict[str, int]:
-    p = case.p("dosing.crs-steroid")
-    if key == "step.1a" or key == "step.1b":
-        return {"hours": case.p(RULE).int("grade_1_persistent_hours")}
-    if key == "step.3b":
-        return {
-            "dose": p.int("d20_mg"),
-            "days": p.int("tier_max_days"),
-            "low": p.int("taper_min_days"),
-            "high": p.int("taper_max_days"),
-        }
-    if key == "step.4a":
-        return {"dose": p.int("d20_mg"), "days": p.int("tier_max_days")}
-    if key in ("step.2c", "step.3a"):
-        return {"dose": p.int("d10_mg"), "days": p.int("tier_max_days")}
-    return {}
+def _figures(case: Case, key: str) -> dict[str, int | Decimal]:
+    """The numbers of one step's text."""
+    own, steroid = case.p(RULE), case.p("dosing.crs-steroid")
+    days = steroid.int("tier_max_days")
+    tier: dict[str, int | Decimal] = {"every": steroid.int("interval_hours"), "days": days}
+    d10, d20 = steroid["d10_mg"], steroid["d20_mg"]
+    steroid_check: dict[str, int | Decimal] = {"hours": own.int("steroid_check_hours")}
+    check: dict[str, int | Decimal] = {"hours": own.int("response_check_hours")}
+    figures: dict[str, dict[str, int | Decimal]] = {
+        "step.1a": {"hours": own.int("grade_1_persistent_hours")},
+        "step.1b": {"hours": own.int("grade_1_persistent_hours")},
+        "step.2b": check,
+        "step.2c": {"dose": d10, "doses": own.int("tocilizumab_doses_before_steroid"), **tier},
+        "step.3a": {"dose": d10, **tier},
+        "step.3b": {
+            "dose": d20,
+            "low": steroid.int("taper_min_days"),
+            "high": steroid.int("taper_max_days"),
+            **tier,
+        },
+        "step.4a": {"dose": d20, **tier},
+        "step.4b": {"further": own.int("further_after_pulse")},
+        "wait.2a": check,
+        "wait.2b": check,
+        "wait.3a": steroid_check,
+        "wait.3b": {"dose": d20, "days": days},
+        "wait.4a": {"dose": d20, **steroid_check},
+        "wait.4b": {"hours": own.int("refractory_after_hours")},
+    }
+    return figures.get(key, {})
+
+
+def _conflicts(case: Case, step: Step) -> Iterator[Block]:
+    """Where the sources differ or the figure could not be read for certain, at the step that it concerns."""
+    if step.node in (Node.N2A, Node.N2B) and step.index is not None:
+        yield Bullet(
+            msg(
+                "conflict.interval",
+                interval=case.p("dosing.crs-tocilizumab").int("min_interval_hours"),
+                check=case.p(RULE).int("response_check_hours"),
+            )
+        )
+    if step.node in (Node.N3B, Node.N4A):
+        yield Bullet(msg("conflict.boxes", dose=case.p("dosing.crs-steroid")["d20_mg"]))
 
 
 def _tocilizumab_lines(case: Case, step: Step) -> Iterator[Block]:
@@ -157,7 +198,7 @@ def _tocilizumab_lines(case: Case, step: Step) -> Iterator[Block]:
     elif room.earliest > case.now:
         yield Bullet(msg("tocilizumab.not-before", when=room.earliest))
     elif tocilizumab_dose(case).adult_below_limit:
-        yield Bullet(Message("detail.adult-low-weight", {}, "dosing.crs-tocilizumab"))
+        yield Bullet(adult_below_limit(case))
     elif tocilizumab_dose(case).mg is None:
         p = case.p("dosing.crs-tocilizumab")
         yield Bullet(

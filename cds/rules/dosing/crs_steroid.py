@@ -30,6 +30,7 @@ from cds.rules.dosing.crs_ladder import Node, Step, crs_step
 from cds.rules.dosing.steroid_course import (
     SteroidRun,
     Tier,
+    child_d10,
     child_d10_mg,
     dexamethasone,
     dose_mg,
@@ -37,6 +38,7 @@ from cds.rules.dosing.steroid_course import (
     pulse_end,
     pulse_step,
     steroid_run,
+    tier_name,
 )
 from cds.rules.grading.crs_episode import Gate, crs_applies, crs_now
 from cds.rules.grading.icans_episode import icans_now
@@ -345,30 +347,34 @@ def _missing(case: Case, draft: DrugRecord, mg: Decimal | None, needed: Needed) 
     return tuple(found)
 
 
+def _tier_text(case: Case, tier: Tier) -> Message:
+    key = f"tier.{tier.name.lower()}"
+    if tier not in (Tier.D10, Tier.D20):
+        return msg(key)
+    p = case.p(RULE)
+    dose = p["d10_mg" if tier is Tier.D10 else "d20_mg"]
+    return msg(key, dose=dose, every=p.int("interval_hours"), days=p.int("tier_max_days"))
+
+
 def _detail(
     case: Case, faults: list[Fault], needed: Needed, run: SteroidRun | None, no_child_dose: bool
 ) -> Iterator[Block]:
     p = case.p(RULE)
     for fault in faults[1:]:
         yield Paragraph(fault.summary)
-    yield Paragraph(msg(f"tier.{needed.tier.name.lower()}"))
+    yield Paragraph(_tier_text(case, needed.tier))
     if needed.from_icans:
         yield Bullet(msg("from-icans"))
     if run is not None and run.tier >= Tier.D10:
-        name = msg(f"tier-name.{run.tier.name.lower()}")
-        yield Bullet(msg("running", tier=name, since=run.start, day=run.day_at(case.today)))
+        yield Bullet(
+            msg("running", tier=tier_name(case, run.tier), since=run.start, day=run.day_at(case.today))
+        )
         if run.tier is Tier.MP:
             yield Bullet(msg("pulse-end", last=pulse_end(case, run.start.first_date)))
     if is_adult(case) is False:
-        yield Bullet(
-            msg(
-                "child",
-                per_kg=Amount(p["d10_child_mg_per_kg"], "mg/kg"),
-                maximum=Amount(p["d10_child_max_mg"], "mg"),
-            )
-        )
+        yield Bullet(child_d10(case))
         if no_child_dose:
-            yield Bullet(msg("no-child-dose"))
+            yield Bullet(msg("no-child-dose", dose=p["d20_mg"]))
     yield Paragraph(msg("watch"))
 
 

@@ -29,6 +29,7 @@ from cds.rules.after_cart import evidence_of_drug, therapy_start, unread_dose
 from cds.rules.dosing.crs_ladder import Node, crs_step
 from cds.rules.dosing.tocilizumab import (
     Allowance,
+    adult_below_limit,
     allowance,
     suggestion,
     tocilizumab_dose,
@@ -101,7 +102,13 @@ def _dose_faults(draft: DrugRecord, case: Case) -> Iterator[Fault]:
                 "dose",
                 Outcome.WRONG_DOSE,
                 Indicator.WARNING,
-                msg("summary.per-kg", dose=Amount(per_kg, "mg/kg")),
+                msg(
+                    "summary.per-kg",
+                    dose=Amount(per_kg, "mg/kg"),
+                    per_kg=Amount(p["per_kg_mg"], "mg/kg"),
+                    low=Amount(p["per_kg_low_weight_mg"], "mg/kg"),
+                    limit=Amount(p["low_weight_below_kg"], "kg"),
+                ),
             )
         return
     right = tocilizumab_dose(case)
@@ -267,7 +274,7 @@ def _judge(case: Case, draft: DrugRecord) -> Finding:
             del shown["maximum"]
         blocks.append(Paragraph(Message(key, shown)))
         if right.adult_below_limit:
-            blocks.append(Paragraph(msg("detail.adult-low-weight")))
+            blocks.append(Paragraph(adult_below_limit(case)))
     blocks.append(Bullet(msg("detail.count", given=room.given, left=room.left)))
     if room.last is not None:
         blocks.append(Bullet(msg("detail.last", when=room.last)))
@@ -275,6 +282,18 @@ def _judge(case: Case, draft: DrugRecord) -> Finding:
         blocks.append(Bullet(msg("detail.earliest", when=room.earliest)))
     if room.in_24_h is None or room.interval_met is None:
         blocks.append(Bullet(msg("detail.time-unknown")))
+    blocks.append(
+        Bullet(
+            Message(
+                "conflict.interval",
+                {
+                    "interval": p.int("min_interval_hours"),
+                    "check": case.p("dosing.crs").int("response_check_hours"),
+                },
+                "dosing.crs",
+            )
+        )
+    )
     if crs_now(case).low is None:
         blocks.append(Bullet(msg("detail.grade-unknown")))
     blocks.append(

@@ -80,6 +80,16 @@ def child_d10_mg(case: Case) -> Decimal | None:
     return min(p["d10_child_mg_per_kg"] * weight, p["d10_child_max_mg"]).quantize(Decimal("0.1"))
 
 
+def child_d10(case: Case) -> Message:
+    """The first tier as a child gets it."""
+    p = case.p(RULE)
+    values: dict[str, Shown] = {
+        "per_kg": Amount(p["d10_child_mg_per_kg"], "mg/kg"),
+        "maximum": Amount(p["d10_child_max_mg"], "mg"),
+    }
+    return Message("child", values, RULE)
+
+
 def tier_of(case: Case, record: DrugRecord) -> Tier:
     """The tier that one dose belongs to, by its size alone."""
     p = case.p(RULE)
@@ -180,6 +190,15 @@ def steroid_in_force(case: Case) -> tuple[DrugRecord, ...]:
     )
     run = steroid_run(case)
     return orders or (() if run is None else run.records[-1:])
+
+
+def tier_name(case: Case, tier: Tier) -> Message:
+    """The words for a tier that runs: its drug and dose."""
+    p = case.p(RULE)
+    values: dict[str, Shown] = {}
+    if tier in (Tier.D10, Tier.D20):
+        values["dose"] = p["d10_mg" if tier is Tier.D10 else "d20_mg"]
+    return Message(f"tier-name.{tier.name.lower()}", values, RULE)
 
 
 def pulse_step(case: Case, day: int) -> tuple[Decimal, int] | None:

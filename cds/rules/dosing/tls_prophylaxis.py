@@ -11,6 +11,7 @@ from cards.finding import (
     Evidence,
     Finding,
     Indicator,
+    Message,
     Missing,
     Outcome,
     Paragraph,
@@ -46,7 +47,7 @@ from cds.rules.grading.tls_risk import (
     tls_risk,
 )
 from cds.rules.grading.tls_state import tls_state
-from fhir_mapping.chart import ConditionState, DrugRecord
+from fhir_mapping.chart import Amount, ConditionState, DrugRecord
 
 RULE = "dosing.tls-prophylaxis"
 
@@ -209,11 +210,19 @@ def _finding(case: Case, reference: str) -> Finding:
     )
 
 
+def _row(case: Case, row: str) -> Message:
+    p = case.p(RULE)
+    if row == "intermediate":
+        return msg("row.intermediate", days=p.int("allopurinol_days"))
+    if row == "high-normal":
+        adult, child = p["rasburicase_adult_mg"], p["rasburicase_child_mg_per_kg"]
+        return msg("row.high-normal", adult=Amount(adult, "mg"), child=Amount(child, "mg/kg"))
+    return msg(f"row.{row}")
+
+
 def _detail(case: Case, row: str) -> Iterator[Block]:
     p = case.p(RULE)
-    yield Paragraph(
-        msg(f"row.{row}", days=p.int("allopurinol_days")) if row == "intermediate" else msg(f"row.{row}")
-    )
+    yield Paragraph(_row(case, row))
     yield Bullet(msg("hydration"))
     mg = rasburicase_once_mg(case)
     if (
@@ -222,7 +231,7 @@ def _detail(case: Case, row: str) -> Iterator[Block]:
         and mg is not None
         and mg > p["rasburicase_adult_mg"]
     ):
-        yield Bullet(msg("child-above-adult"))
+        yield Bullet(msg("child-above-adult", adult=Amount(p["rasburicase_adult_mg"], "mg")))
     if hla_b5801(case):
         yield Bullet(msg("block.hla"))
     if in_force(case, *PURINES):

@@ -128,6 +128,19 @@ def may_give_now(case: Case) -> bool:
     return room.left > 0 and room.earliest == case.now
 
 
+def adult_below_limit(case: Case) -> Message:
+    """Why an adult of low weight gets the higher dose per kg."""
+    p = case.p(RULE)
+    return Message(
+        "detail.adult-low-weight",
+        {
+            "limit": Amount(p["low_weight_below_kg"], "kg"),
+            "per_kg": Amount(p["per_kg_low_weight_mg"], "mg/kg"),
+        },
+        RULE,
+    )
+
+
 def suggestion(case: Case, key: str = "tocilizumab", *, recommended: bool = False) -> Suggestion:
     """One dose now; without a current weight the rule is given in place of a dose."""
     p = case.p(RULE)

@@ -104,21 +104,47 @@ def _oxygen_text(state: CrsState) -> Message:
     return msg("found.o2.device", device=device, component=o2.low)
 
 
-def _fever_text(state: CrsState) -> Message:
+def _fever_text(case: Case, state: CrsState) -> Message:
     if state.fever is not None and state.fever.temperature is not None:
         return msg("found.fever", temperature=_temperature(state.fever.temperature), when=state.fever.when)
     if state.fever is not None:
         return msg("found.fever-coded", when=state.fever.when)
     if state.temperature is not None:
         return msg("found.no-fever", temperature=_temperature(state.temperature), when=state.temperature.when)
-    return msg("found.no-temperature")
+    return msg("found.no-temperature", hours=_fever_hours(case))
+
+
+def _fever_hours(case: Case) -> Hours:
+    return Hours(case.p(RULE)["fever_window_hours"])
+
+
+def _gate_text(case: Case, gate: Gate) -> Message:
+    p = case.p(RULE)
+    key = f"gate.{gate.value}"
+    if gate in (Gate.FEVER, Gate.MASKED, Gate.FEVER_GONE):
+        return msg(key, hours=_fever_hours(case))
+    if gate is Gate.NO_FEVER:
+        return msg(key, cel=Amount(p["fever_cel"], "Cel"), degf=Amount(p["fever_degf"], "[degF]"))
+    if gate is Gate.RESOLVED:
+        return msg(key, hours=Hours(p["resolved_after_hours"]))
+    return msg(key)
+
+
+def _conflicts(case: Case, state: CrsState) -> Iterator[Block]:
+    """Where the sources leave room and the reading taken here decides the component."""
+    if state.o2.mask_low_flow:
+        limit = Amount(case.p(RULE)["cannula_flow_l_min"], "L/min")
+        yield Bullet(msg("conflict.mask", limit=limit, component=state.o2.low))
+    if state.bp.vasopressin and not state.bp.pressors:
+        yield Bullet(msg("conflict.vasopressin", component=state.bp.low))
 
 
 def _detail(case: Case, state: CrsState) -> Iterator[Block]:
-    yield Bullet(_fever_text(state))
+    yield Bullet(_fever_text(case, state))
     yield Bullet(_pressure_text(state, case.p(RULE)["vitals_max_age_hours"]))
     yield Bullet(_oxygen_text(state))
-    yield Paragraph(msg(f"gate.{state.gate.value}"))
+    yield from _conflicts(case, state)
+    yield Paragraph(_gate_text(case, state.gate))
     if state.onset is not None:
         day = day_of(case, state.onset)
         late = day is not None and day > case.p(RULE).int("delayed_after_day")
@@ -132,7 +158,7 @@ def _detail(case: Case, state: CrsState) -> Iterator[Block]:
         causes = tuple(dict.fromkeys(e.concept for e in state.infections))
         yield Bullet(msg("infection", causes=Items(tuple(Name(c) for c in causes))))
     yield from _clinician(state)
-    yield Paragraph(msg("criterion"))
+    yield Paragraph(msg("criterion", limit=Amount(case.p(RULE)["cannula_flow_l_min"], "L/min")))
     if state.present:
         yield Paragraph(msg("attribution"))
 

@@ -306,6 +306,14 @@ def _coded_hypotension(
     return ""
 
 
+def _pressor_grade(case: Case, counted: int) -> int:
+    """Component of running vasopressors; `counted` without vasopressin, which runs alone where it is 0."""
+    p = case.p("grading.crs")
+    if counted >= p.int("vasopressors_for_grade_4"):
+        return 4
+    return 3 if counted else p.int("vasopressin_alone_component")
+
+
 def blood_pressure_at(case: Case, at: datetime, since: datetime) -> BloodPressureState:
     """The hypotension component at `at`, from what was on the chart by then. `since`: start of the therapy
     (a hypotension coded before it never counts)."""
@@ -318,7 +326,7 @@ def blood_pressure_at(case: Case, at: datetime, since: datetime) -> BloodPressur
     ordered = any(r.source is DrugSource.ORDER for r in running)
     pressors, vasopressin = tuple(counted.values()), tuple(arm.values())
     if pressors or vasopressin:
-        grade = 4 if len(counted) >= p.int("vasopressors_for_grade_4") else 3
+        grade = _pressor_grade(case, len(counted))
         return BloodPressureState(
             grade, grade, newest is not None, pressors, vasopressin, newest, ordered_only=ordered
         )
@@ -353,7 +361,6 @@ def hypotension_spans(
         if pressure.when.latest >= start and pressure.when.earliest <= end and hypotensive(case, pressure):
             moment = min(max(pressure.when.earliest, start), end)
             spans.append((moment, moment, 2))
-    need = case.p("grading.crs").int("vasopressors_for_grade_4")
     for record in infusions(case):
         span = _span(case, record) if record.source is not DrugSource.ORDER else None
         if span is None:
@@ -362,7 +369,7 @@ def hypotension_spans(
         if begun > end or finish < start:
             continue
         together = _distinct(running_at(case, begun), _COUNTED)
-        spans.append((max(begun, start), min(finish, end), 4 if len(together) >= need else 3))
+        spans.append((max(begun, start), min(finish, end), _pressor_grade(case, len(together))))
     return tuple(sorted(spans))
 
 

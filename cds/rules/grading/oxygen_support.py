@@ -12,7 +12,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from enum import Enum
 
 from cds.engine.case import Case, once_per_case
@@ -129,7 +128,7 @@ class OxygenState:
     device_missing: bool = False
     unread: bool = False  # a device is on the chart, but its name is not understood
     recorded: bool = True  # False: no record of oxygen or saturation in the window
-    mask_low_flow: bool = False  # a mask at a flow that a cannula would grade 2
+    mask_low_flow: bool = False  # a mask at a flow that a cannula would grade 2, or at an unknown flow
     excluded: tuple[str, ...] = ()  # devices not counted: home device, airway protection
     saturation: Observation | None = None
     flags: frozenset[Flag] = field(default=frozenset())
@@ -318,8 +317,9 @@ def _in_force(case: Case, at: datetime) -> tuple[DeviceRecord, ...]:
 # --- the component
 
 
-def _graded(record: DeviceRecord, flow: Quantity | None, limit: Decimal) -> OxygenState:
-    kind = record.kind
+def _graded(case: Case, record: DeviceRecord, flow: Quantity | None) -> OxygenState:
+    p = case.p("grading.crs")
+    kind, limit = record.kind, p["cannula_flow_l_min"]
     base = OxygenState(0, 0, record.concept, flow, (record.reference,), flags=record.flags)
     if kind is Support.NONE:
         return base
@@ -327,7 +327,9 @@ def _graded(record: DeviceRecord, flow: Quantity | None, limit: Decimal) -> Oxyg
     if kind in (Support.POSITIVE_PRESSURE, Support.VENTILATED):
         return replace(base, low=4, high=4)
     if kind is Support.MASK:
-        return replace(base, low=3, high=3, mask_low_flow=above is False)
+        low = 3 if above else p.int("mask_low_flow_component")
+        high = low if above is False else 3
+        return replace(base, low=low, high=high, mask_low_flow=not above, flow_missing=low < high)
     if kind is Support.BLOW_BY:
         return replace(base, low=2, high=2)
     if kind is Support.UNKNOWN:
@@ -386,7 +388,7 @@ def oxygen_at(case: Case, at: datetime, since: datetime) -> OxygenState:
     none_flowing = flow is not None and flow.at_most(0) is True
     if not in_force and (flow is None or none_flowing):
         counted = tuple(r for r in _ordered(case) if r.start <= at and r.concept not in left_out)
-    states = [_graded(r, r.flow if r.flow is not None else flow, limit) for r in counted]
+    states = [_graded(case, r, r.flow if r.flow is not None else flow) for r in counted]
     if none_flowing:
         assert flow_time is not None
         states = [s for s in states if _KIND[s.device] in (Support.POSITIVE_PRESSURE, Support.VENTILATED)]

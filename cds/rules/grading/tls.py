@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 
 from cards.finding import (
     Block,
     Bullet,
     Evidence,
     Finding,
+    Hours,
     Indicator,
     Items,
     Message,
@@ -27,7 +29,7 @@ from cds.rules.after_cart import inpatient
 from cds.rules.body_size import is_adult
 from cds.rules.evidence import of_fact, of_observation
 from cds.rules.grading.icans_episode import icans_now
-from cds.rules.grading.tls_state import ANALYTES, Abnormal, Level, TlsState, tls_state
+from cds.rules.grading.tls_state import ANALYTES, Abnormal, Level, TlsState, series_of, tls_state
 from fhir_mapping.chart import Amount, ConditionState, Flag, LossReason
 
 RULE = "grading.tls"
@@ -64,6 +66,18 @@ def _shown(abnormal: Abnormal) -> Shown:
     return quantity.reported or Amount(quantity.value, quantity.unit)
 
 
+def _corrected_calcium(case: Case) -> Decimal | None:
+    """The newest corrected calcium of the last day."""
+    newest = series_of(case, "calcium")[-1:]
+    fresh = timedelta(hours=float(case.p(RULE)["fresh_hours"]))
+    for observation in newest:
+        quantity = observation.value.quantity
+        recent = observation.when.latest >= case.now - fresh
+        if observation.concept == "calcium_corrected" and quantity is not None and recent:
+            return round(quantity.value, 2)
+    return None
+
+
 def _after_rasburicase(case: Case) -> bool:
     day = case.now - timedelta(days=1)
     return any(
@@ -72,34 +86,63 @@ def _after_rasburicase(case: Case) -> bool:
     )
 
 
+def _sign(case: Case, key: str) -> Message:
+    p = case.p(RULE)
+    if key == "creatinine":
+        return msg(
+            "sign.creatinine",
+            times=p["creatinine_x_uln"],
+            mg=Amount(p["creatinine_rise_mg_dl"], "mg/dL"),
+            umol=Amount(p["creatinine_rise_umol_l"], "umol/L"),
+        )
+    if key == "urine":
+        return msg("sign.urine", limit=Amount(p["urine_ml_kg_h"], "mL/kg/h"), hours=Hours(p["urine_hours"]))
+    return msg(f"sign.{key}")
+
+
+def _level(case: Case, level: Level) -> Message:
+    key = f"level.{level.value}"
+    if level in (Level.LABORATORY, Level.LABORATORY_2004):
+        return msg(key, hours=Hours(case.p(RULE)["span_hours"]))
+    return msg(key)
+
+
 def _detail(case: Case, state: TlsState) -> Iterator[Block]:
+    p = case.p(RULE)
     for abnormal in _newest(state):
         name = Name(abnormal.observation.concept)
-        key = "value.absolute" if abnormal.absolute else "value.change"
-        yield Bullet(msg(key, analyte=name, value=_shown(abnormal), when=abnormal.observation.when))
+        shown: dict[str, Shown] = {
+            "analyte": name,
+            "value": _shown(abnormal),
+            "when": abnormal.observation.when,
+        }
+        if not abnormal.absolute:
+            shown["percent"] = p["change_pct"]
+        yield Bullet(Message("value.absolute" if abnormal.absolute else "value.change", shown))
         if abnormal.analyte == "potassium" and Flag.HAEMOLYSED in abnormal.observation.flags:
             yield Bullet(msg("haemolysed"))
     if state.uncorrected_calcium:
         yield Bullet(msg("calcium.uncorrected"))
     for sign in state.signs:
         if state.level in (Level.CLINICAL, Level.LABORATORY_2004):
-            yield Bullet(msg(f"sign.{sign.key}"))
+            yield Bullet(_sign(case, sign.key))
     seized = any(s.key == "seizure" for s in state.signs)
     neuro = icans_now(case)
     if seized and neuro is not None and neuro.grade:
         yield Bullet(msg("sign.seizure-icans", grade=neuro.grade))
-    yield Bullet(msg("available", count=len(state.available), all=len(ANALYTES)))
+    hours = Hours(p["fresh_hours"])
+    yield Bullet(msg("available", count=len(state.available), all=len(ANALYTES), hours=hours))
     if is_adult(case) is None:
         yield Bullet(msg("age-unknown"))
     if state.late and state.level is not Level.NONE:
-        yield Bullet(msg("late"))
+        yield Bullet(msg("late", day=p.int("classical_days")))
     if _after_rasburicase(case):
         yield Bullet(msg("on-ice"))
     for condition in case.chart.conditions.of("tls"):
         if condition.state is ConditionState.ACTIVE:
             yield Bullet(msg("recorded"))
             break
-    yield Paragraph(msg(f"level.{state.level.value}"))
+    yield Paragraph(_level(case, state.level))
     yield Paragraph(msg("attribution"))
 
 
@@ -126,8 +169,13 @@ def _missing(case: Case, state: TlsState) -> tuple[Missing, ...]:
     return tuple(found)
 
 
-def _summary(state: TlsState) -> Message:
-    names = Items(tuple(Name(a.observation.concept) for a in _newest(state)))
+def _summary(case: Case, state: TlsState) -> Message:
+    names = Items(
+        tuple(
+            msg("summary.analyte", analyte=Name(a.observation.concept), value=_shown(a))
+            for a in _newest(state)
+        )
+    )
     if state.level is Level.SINGLE:
         single = next(a for a in _newest(state) if a.absolute)
         return msg("summary.single", analyte=Name(single.observation.concept), value=_shown(single))
@@ -138,6 +186,8 @@ def _summary(state: TlsState) -> Message:
     if state.level is Level.NONE:
         return msg("summary.none")
     key = f"summary.{state.level.value}" + ("-late" if state.late else "")
+    if state.level is Level.LABORATORY:
+        return msg(key, analytes=names, hours=Hours(case.p(RULE)["span_hours"]))
     return msg(key, analytes=names)
 
 
@@ -153,7 +203,7 @@ def grade_tls(case: Case) -> Iterator[Finding]:
         started = begun is not None and begun.date is not None and begun.date <= case.today
         if not started and not inpatient(case):
             return
-    values: dict[str, str | int | bool | list[str]] = {
+    values: dict[str, str | int | bool | Decimal | list[str]] = {
         "row": state.level.value,
         "met": [a.analyte for a in _newest(state)],
         "met_absolute": len({a.analyte for a in state.abnormal if a.absolute}),
@@ -165,6 +215,8 @@ def grade_tls(case: Case) -> Iterator[Finding]:
         values["late"] = True
     if state.uncorrected_calcium:
         values["calcium_uncorrected"] = True
+    if (calcium := _corrected_calcium(case)) is not None:
+        values["calcium_corrected_mg_dl"] = calcium
     day = case.chart.course.day(case.today)
     if day is not None:
         values["day"] = day
@@ -172,7 +224,11 @@ def grade_tls(case: Case) -> Iterator[Finding]:
         rule=RULE,
         outcome=Outcome.CANNOT_GRADE if open_question else _OUTCOME[state.level],
         indicator=_INDICATOR[state.level],
-        summary=msg("summary.cannot-grade") if open_question else _summary(state),
+        summary=(
+            msg("summary.cannot-grade", hours=Hours(case.p(RULE)["fresh_hours"]))
+            if open_question
+            else _summary(case, state)
+        ),
         detail=tuple(_detail(case, state)),
         grade=state.grade,
         values=dict(values.items()),

@@ -24,7 +24,7 @@ from cds.engine.case import Case, once_per_case
 from cds.engine.rule import rule
 from cds.rules.evidence import of_fact, of_observation
 from cds.rules.renal import clearance
-from fhir_mapping.chart import Condition, ConditionState, DrugRecord, LossReason, Observation
+from fhir_mapping.chart import Amount, Condition, ConditionState, DrugRecord, LossReason, Observation
 
 RULE = "grading.tls-risk"
 _ALL = ("b_all", "all_lineage_unspecified", "t_all")
@@ -108,6 +108,14 @@ def _lacking(case: Case, concept: str, observation: Observation | None) -> Missi
     return Missing(concept, LossReason.NO_REFERENCE_RANGE, observation.reference)
 
 
+def _white(case: Case) -> Amount:
+    return Amount(case.p(RULE)["wbc_high"], "10*9/L")
+
+
+def _bulk_limit(case: Case) -> Amount:
+    return Amount(case.p(RULE)["bulk_cm"], "cm")
+
+
 def _any(answers: list[bool | None]) -> bool | None:
     if True in answers:
         return True
@@ -137,7 +145,9 @@ def bulk(case: Case) -> _Fact:
     if not answers:
         return _Fact(None, missing=(Missing("bulky_disease"),))
     answer = _any(answers)
-    return _Fact(answer, tuple(evidence), reasons=(msg("reason.bulk"),) if answer else ())
+    return _Fact(
+        answer, tuple(evidence), reasons=(msg("reason.bulk", limit=_bulk_limit(case)),) if answer else ()
+    )
 
 
 def _renal_or_electrolytes(case: Case) -> _Fact:
@@ -161,7 +171,7 @@ def _renal_or_electrolytes(case: Case) -> _Fact:
             if cleared.value is not None and cleared.value < p["clearance_ml_min"]:
                 answers.append(True)
                 evidence += cleared.evidence
-                reasons.append(msg("reason.clearance"))
+                reasons.append(msg("reason.clearance", limit=Amount(p["clearance_ml_min"], "mL/min")))
             elif answer is None and cleared.value is not None:
                 answer = False
         answers.append(answer)
@@ -218,7 +228,8 @@ def tls_risk(case: Case) -> Risk:
         if wbc is not None:
             evidence.append(of_observation(wbc))
         if white or twice:
-            reason = msg("reason.wbc") if white else msg("reason.ldh-twice")
+            by_ldh = msg("reason.ldh-high", times=p["ldh_high_x_uln"])
+            reason = msg("reason.wbc", limit=_white(case)) if white else by_ldh
             return Risk(Tier.HIGH, "2", (reason,), tuple(evidence))
         if white is None:
             missing.append(_lacking(case, "wbc", wbc))
@@ -280,7 +291,11 @@ def grade_risk(case: Case) -> Iterator[Finding]:
     recorded = case.chart.latest("tls_risk_tier")
     if recorded is not None and recorded.value.codes:
         detail.append(Bullet(msg("recorded", tier=Name(recorded.value.codes[0]))))
-    detail.append(Paragraph(msg("criterion")))
+    detail.append(
+        Paragraph(
+            msg("criterion", wbc=_white(case), times=case.p(RULE)["ldh_high_x_uln"], bulk=_bulk_limit(case))
+        )
+    )
     values: dict[str, str | bool] = {"row": risk.row, "tier": risk.tier.value}
     values |= {f"flag_{key}": True for key, _, _ in extra}
     reference = drafts[0].reference if drafts else ""
