@@ -34,19 +34,12 @@ _SAME_DOSE = Decimal("0.01")  # relative difference below which two doses are on
 
 
 def _allergic(case: Case, drug: str, terminology: Terminology) -> bool:
-    classes = terminology.classes(drug) | {
-        str(row["class"]) for row in shared_table("allergy_classes").table("members") if row["drug"] == drug
+    """To the drug, an ingredient of it, a class it belongs to, or a drug that reacts alike."""
+    alike = {
+        str(row["to"]) for row in shared_table("allergy_classes").table("spreads") if row["drug"] == drug
     }
-    for allergy in case.chart.allergies.all:
-        if not allergy.active:
-            continue
-        if drug in allergy.concepts:
-            return True
-        # an allergy to one drug carries its ATC classes too; only an allergy to the class itself spreads
-        named = {c for c in allergy.concepts if c in terminology and terminology.concept(c).kind == "drug"}
-        if not named and not classes.isdisjoint(allergy.concepts):
-            return True
-    return False
+    blocking = {drug, *terminology.broader(drug), *terminology.classes(drug), *alike}
+    return bool(case.chart.allergy_to(*blocking))
 
 
 def _g6pd_blocks(case: Case, drug: str) -> bool:

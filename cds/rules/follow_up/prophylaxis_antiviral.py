@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 from cards.finding import (
     Block,
@@ -41,6 +40,7 @@ from cds.rules.follow_up.prophylaxis import (
     stop_notes,
     stop_predicate,
 )
+from cds.rules.renal import Clearance, clearance
 from fhir_mapping.chart import Amount, DrugRecord, Route
 
 RULE = "follow-up.prophylaxis-antiviral"
@@ -95,13 +95,16 @@ def _state(case: Case, use: DrugUse) -> Finding | None:
         summary = msg(f"summary.{row.value}")
     else:
         summary = msg("summary.stopped-undated")
+    allergic = wanted and bool(case.chart.allergy_to("acyclovir", "valacyclovir"))
+    if allergic:
+        summary = msg("summary.allergy")
     notes: tuple[Block, ...] = (Paragraph(msg("detail.regimen", **_doses(case))), *stop_notes(stop))
-    if wanted and _renal(case):
-        notes += (Bullet(msg("detail.renal")),)
+    if wanted:
+        notes += _renal_notes(case)
     if wanted and not adult(case):
         notes += (Bullet(msg("detail.child")),)
     buttons: tuple[Suggestion, ...] = ()
-    if wanted:
+    if wanted and not allergic:
         buttons = _drugs(case)
     elif row is Row.CD4_MISSING:
         buttons = (Suggestion("cd4", msg("suggest.cd4"), (Create(ServiceProposal("cd4_abs")),), True),)
@@ -131,14 +134,24 @@ def _doses(case: Case) -> dict[str, Amount]:
     }
 
 
-def _renal(case: Case) -> bool:
-    """Measured clearance below the label's first limit: no dose is suggested."""
+def _clearance(case: Case) -> Clearance:
     p = case.p(RULE)
-    found = case.chart.series("creatinine_clearance").latest(
-        case.now, timedelta(days=p.int("creatinine_age_days"))
-    )
-    quantity = None if found is None else found.value.quantity
-    return quantity is not None and quantity.at_least(p["clearance_ml_min"]) is not True
+    return clearance(case, p.int("creatinine_age_days"), p.int("body_age_days"))
+
+
+def _renal(case: Case) -> bool:
+    """Clearance below the label's first limit: no dose is suggested."""
+    value = _clearance(case).value
+    return value is not None and value < case.p(RULE)["clearance_ml_min"]
+
+
+def _renal_notes(case: Case) -> tuple[Bullet, ...]:
+    found = _clearance(case)
+    if found.value is None:
+        return (Bullet(msg("detail.renal-unknown")),)
+    if not _renal(case):
+        return ()
+    return (Bullet(msg("detail.renal", clearance=Amount(round(found.value, 1), found.unit))),)
 
 
 def _drugs(case: Case) -> tuple[Suggestion, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -48,6 +48,7 @@ from fhir_mapping.chart import Allergy, Amount, ConditionState, DrugRecord, Quan
 
 RULE = "follow-up.prophylaxis-pjp"
 COTRIMOXAZOLE = "sulfamethoxazole_trimethoprim"
+_COTRIMOXAZOLE_ALLERGENS = ("sulfonamide", "sulfamethoxazole", "trimethoprim", "class_antibacterials")
 OTHERS = ("dapsone", "atovaquone")
 PENTAMIDINE = "pentamidine"
 _OUTCOMES = {
@@ -69,17 +70,23 @@ class Choice:
     evidence: tuple[Evidence, ...] = ()
 
 
-def _sulfa(case: Case) -> tuple[Allergy, ...]:
-    return case.chart.allergy_to("sulfonamide", COTRIMOXAZOLE)
+def _against_cotrimoxazole(case: Case) -> tuple[Allergy, ...]:
+    """Allergies to co-trimoxazole, to one of its halves, to sulfonamides or to all antibacterials."""
+    return case.chart.allergy_to(COTRIMOXAZOLE, *_COTRIMOXAZOLE_ALLERGENS)
+
+
+def _allergen(allergy: Allergy) -> str:
+    named = (COTRIMOXAZOLE, *_COTRIMOXAZOLE_ALLERGENS)
+    return next((concept for concept in named if concept in allergy.concepts), "sulfonamide")
 
 
 def choice(case: Case) -> Choice:
     """Co-trimoxazole, else pentamidine, dapsone, atovaquone as allergy, G6PD and asthma allow."""
-    allergies = _sulfa(case)
+    allergies = _against_cotrimoxazole(case)
     g6pd = g6pd_state(case)
     deficient = g6pd in (G6pd.DEFICIENT, G6pd.INTERMEDIATE)
     notes: list[Bullet] = []
-    shown = tuple(evidence.of_fact(a, "sulfonamide") for a in allergies)
+    shown = tuple(evidence.of_fact(a, _allergen(a)) for a in allergies)
     if not allergies:
         if deficient:
             notes.append(Bullet(msg("detail.g6pd-cotrimoxazole")))
@@ -195,6 +202,9 @@ def _state(case: Case) -> Finding | None:
             summary = msg("summary.delayed", anc=evidence.shown(quantity))
         shown += counts
     picked = choice(case)
+    if name == "overdue" and not case.chart.allergy_to(PENTAMIDINE):
+        others = tuple(drug for drug in picked.drugs if drug != PENTAMIDINE)
+        picked = replace(picked, drugs=(PENTAMIDINE, *others))  # the drug in use goes on first
     if wanted:
         shown += picked.evidence
         values["alternatives"] = list(picked.drugs)
@@ -302,7 +312,7 @@ def _orders(case: Case) -> Iterator[Finding]:
                 outcome, indicator = Outcome.REVIEW, Indicator.WARNING
                 summary = msg("summary.order-stop")
                 missing = stop.missing if stop.holds is None else ()
-        elif drug == COTRIMOXAZOLE and _sulfa(case):
+        elif drug == COTRIMOXAZOLE and _against_cotrimoxazole(case):
             picked = choice(case)
             outcome, indicator, row = Outcome.CONTRAINDICATED, Indicator.CRITICAL, "sulfa-allergy"
             summary = msg("summary.order-allergy", drugs=Items(tuple(map(Name, picked.drugs))))
@@ -310,7 +320,7 @@ def _orders(case: Case) -> Iterator[Finding]:
         elif drug == "dapsone" and g6pd_state(case) in (G6pd.DEFICIENT, G6pd.INTERMEDIATE):
             outcome, indicator, row = Outcome.CONTRAINDICATED, Indicator.CRITICAL, "g6pd"
             summary = msg("summary.order-g6pd")
-        elif drug == "dapsone" and any(a.severe_skin_reaction for a in _sulfa(case)):
+        elif drug == "dapsone" and any(a.severe_skin_reaction for a in _against_cotrimoxazole(case)):
             outcome, indicator, row = Outcome.CONTRAINDICATED, Indicator.CRITICAL, "severe-reaction"
             summary = msg("summary.order-severe")
         elif drug == "dapsone" and g6pd_state(case) is G6pd.UNKNOWN:
@@ -319,6 +329,10 @@ def _orders(case: Case) -> Iterator[Finding]:
             missing = (Missing("g6pd"),)
             test = (Create(ServiceProposal("g6pd")),)
             buttons = (Suggestion("g6pd", msg("suggest.g6pd"), test, recommended=True),)
+        elif drug == COTRIMOXAZOLE and g6pd_state(case) in (G6pd.DEFICIENT, G6pd.INTERMEDIATE):
+            outcome, indicator, row = Outcome.CAUTION, Indicator.INFO, "g6pd-caution"
+            summary = msg("summary.order-g6pd-caution")
+            notes = (Bullet(msg("detail.g6pd-cotrimoxazole")),)
         elif drug == COTRIMOXAZOLE and weekly is not None and weekly > limit and adult(case):
             outcome, indicator, row = Outcome.WRONG_DOSE, Indicator.INFO, "above"
             values = {"dose_mg_per_week": weekly, "listed_mg_per_week": limit}
@@ -335,7 +349,7 @@ def _orders(case: Case) -> Iterator[Finding]:
             evidence=(
                 *start_evidence(case),
                 evidence.of_drug(draft),
-                *(evidence.of_fact(a, "sulfonamide") for a in _sulfa(case)),
+                *(evidence.of_fact(a, _allergen(a)) for a in _against_cotrimoxazole(case)),
             ),
             missing=missing,
             suggestions=buttons,

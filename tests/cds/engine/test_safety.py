@@ -77,6 +77,17 @@ def _drug(drug: str, days_ahead: int = 0, repeat: Repeat = ONCE, dose: str = "10
         ({"allergy": "dexamethasone"}, "methylprednisolone", 1),
         ({"allergy": "class_glucocorticoids"}, "methylprednisolone", 0),
         ({"allergy": "sulfonamide"}, "sulfamethoxazole_trimethoprim", 0),
+        ({"allergy": "trimethoprim"}, "sulfamethoxazole_trimethoprim", 0),  # an ingredient
+        ({"allergy": "acyclovir"}, "valacyclovir", 0),  # its active form
+        ({"allergy": "tenofovir"}, "tenofovir_alafenamide", 0),  # the wider word
+        (
+            {"allergy": "x", "coding": ["http://www.whocc.no/atc", "J01CA04"]},
+            "levofloxacin",
+            1,
+        ),  # amoxicillin
+        ({"allergy": "x", "coding": ["http://www.whocc.no/atc", "J02AC"]}, "micafungin", 1),  # azoles
+        ({"allergy": "x", "coding": ["http://www.whocc.no/atc", "J02AC"]}, "posaconazole", 0),
+        ({"allergy": "x", "coding": ["http://www.whocc.no/atc", "J02"]}, "micafungin", 0),  # antimycotics
         ({"condition": "g6pd_deficiency"}, "rasburicase", 0),
         ({"condition": "g6pd_deficiency"}, "dapsone", 0),
         ({"condition": "g6pd_deficiency", "verification": "refuted"}, "rasburicase", 1),
