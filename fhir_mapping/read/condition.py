@@ -86,6 +86,11 @@ def icd_concepts(value: object) -> frozenset[str]:
     return frozenset(found)
 
 
+def infection_concepts(value: object) -> frozenset[str]:
+    """The part of `icd_concepts` that names an infection."""
+    return frozenset(c for c in icd_concepts(value) if c.startswith("infection"))
+
+
 def _implications(concepts: frozenset[str]) -> frozenset[str]:
     found = concepts
     for concept in concepts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fhir_mapping.read.coding import LOCAL, NO_CONCEPTS, Coded, codings
+from fhir_mapping.read.condition import infection_concepts
 from fhir_mapping.read.context import Context
 from fhir_mapping.read.shape import EMPTY, Json, notes, obj, objs, text
 
@@ -77,15 +78,18 @@ def _group_concept(resource: Json, context: Context) -> frozenset[str]:
 def _reasons(resource: Json, context: Context) -> frozenset[str]:
     codes = context.codes
     found = codes.all_of(resource.get("reasonCode")) | codes.all_of(resource.get("reason"))
+    stated = [*objs(resource.get("reasonCode"))]
     links = [*objs(resource.get("reasonReference")), *objs(resource.get("indication"))]
     for newer in objs(resource.get("reason")):  # R5 CodeableReference
         found |= codes.all_of(newer.get("concept"))
+        stated += objs(newer.get("concept"))
         links += objs(newer.get("reference"))
     for link in links:
         target = context.pool.resolve(link, resource)
         if target is not None and target.get("resourceType") in ("Condition", "Observation"):
             found |= codes.read(target.get("code"), NO_CONCEPTS).concepts
-    return found
+            stated += objs(target.get("code"))
+    return found.union(*(infection_concepts(value) for value in stated))
 
 
 def _based_on(resource: Json, context: Context) -> frozenset[str]:

@@ -27,6 +27,7 @@ class Situation:
     count: Count | None
     long_days: int  # days with ANC below the very low limit
     cautions: tuple[Bullet, ...]
+    colonised: bool  # with multidrug-resistant bacteria
     evidence: tuple[Evidence, ...]
     values: dict[str, Scalar] = field(default_factory=dict)
 
@@ -54,10 +55,11 @@ def situation(case: Case) -> Situation:
         if newest is not None and newest.value.result is Result.POSITIVE:
             cautions.append(Bullet(msg("caution.colonised")))
             shown.append(evidence.of_observation(newest))
+    colonised = bool(cautions)
     if case.facility.high_mdr_rate:
         cautions.append(Bullet(msg("caution.local-rate")))
     high = None if risk is Risk.UNKNOWN else risk.high
-    return Situation(high, count, long_days, tuple(cautions), tuple(shown), values)
+    return Situation(high, count, long_days, tuple(cautions), colonised, tuple(shown), values)
 
 
 @rule(RULE)
@@ -101,6 +103,8 @@ def _state(case: Case) -> Finding | None:
         indicator, unconcluded, missing = None, True, (Missing("car_hematotox"),)
     else:
         return None
+    if now.colonised and outcome is Outcome.CONSIDER:
+        outcome, row, summary = Outcome.CAUTION, "mdr", msg("summary.order-mdr")
     return Finding(
         rule=RULE,
         outcome=outcome,
