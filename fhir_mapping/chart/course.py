@@ -66,6 +66,7 @@ class CarTCourse:
     bags: tuple[DrugRecord, ...] = ()  # administrations of the latest course, by start (K6, K7)
     infused: Anchor | None = None  # D0 done
     earlier: tuple[Anchor, ...] = ()  # infusions of earlier courses, oldest first
+    infused_product: Product | None = None  # of the latest infusion
     infused_date_unknown: bool = False  # history of CAR-T without a day
 
     @property
@@ -95,6 +96,20 @@ class CarTCourse:
         if self.infused is not None:
             return self.infused.date
         return None if self.infusion_planned is None else self.infusion_planned.date
+
+    @property
+    def last_infused(self) -> Anchor | None:
+        """The infusion that follow-up counts from: a new course that is only planned does not end it."""
+        return self.infused or (self.earlier[-1] if self.earlier else None)
+
+    @property
+    def last_day0(self) -> date | None:
+        """D0 of the latest infusion, of this course or the one before it."""
+        return None if self.last_infused is None else self.last_infused.date
+
+    def last_day(self, on: date) -> int | None:
+        """Days since the latest infusion; None where there was none."""
+        return None if self.last_day0 is None else (on - self.last_day0).days
 
     def day(self, on: date) -> int | None:
         """Day of the course: D0 is day 0; None when not infused."""

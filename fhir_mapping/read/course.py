@@ -14,6 +14,7 @@ from fhir_mapping.chart import (
     Evidence,
     Flag,
     Moment,
+    Product,
 )
 from fhir_mapping.read.collection import Apheresis, collections_done, planned_apheresis
 from fhir_mapping.read.course_facts import (
@@ -178,8 +179,13 @@ def _before_infusion(facts: CourseFacts, found: _Found) -> CarTCourse:
         ldc_last=last,
         infusion_planned=infusion,
         earlier=earlier,
+        infused_product=_product_of(found.groups[-1]) if found.groups else None,
         infused_date_unknown=found.undated and not found.groups,
     )
+
+
+def _product_of(group: list[Infusion]) -> Product | None:
+    return next((i.product for i in group if i.product is not None and i.product.concept), None)
 
 
 def _after_infusion(facts: CourseFacts, found: _Found) -> CarTCourse:
@@ -210,7 +216,7 @@ def _after_infusion(facts: CourseFacts, found: _Found) -> CarTCourse:
             key=lambda b: (b.timing.first.latest.timestamp() if b.timing.first else 0.0, b.reference),
         )
     )
-    product = next((i.product for i in group if i.product is not None and i.product.concept), None)
+    product = _product_of(group)
     return CarTCourse(
         product=product,
         collections=own,
@@ -221,4 +227,5 @@ def _after_infusion(facts: CourseFacts, found: _Found) -> CarTCourse:
         bags=bags,
         infused=infused,
         earlier=earlier,
+        infused_product=product,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -24,7 +25,7 @@ _ATC_ROUTES = (
 )
 _TOPICAL = "_topical"
 _ANY_VACCINE = "class_vaccines"
-_VACCINE_WORDS = ("vaccine", "vaccines", "疫苗")
+_VACCINE_WORDS = re.compile(r"\bvaccines?\b|疫苗")
 _ANTIBODIES = ("globulin", "antitoxin", "antibody", "球蛋白", "抗毒素")  # CVX lists these too: no vaccines
 FLUIDS = frozenset({"sodium_chloride", "crystalloid", "hypertonic_saline"})
 
@@ -171,11 +172,11 @@ def _identify(order: Json, concept: object, link: Json, context: Context) -> Ide
 
 
 def _some_vaccine(found: _Found) -> bool:
-    """No vaccine that is known, but one by its code system or by the last word of its name."""
-    names = [name.casefold().rstrip() for name in found.names]
+    """No vaccine that is known, but one by its code system or by a word of its name."""
+    names = [name.casefold() for name in found.names]
     if any(word in name for name in names for word in _ANTIBODIES):
         return False
-    return found.vaccine_code or any(name.endswith(_VACCINE_WORDS) for name in names)
+    return found.vaccine_code or any(_VACCINE_WORDS.search(name) for name in names)
 
 
 def _first_name(concepts: frozenset[str], context: Context) -> str:

@@ -146,7 +146,7 @@ def _judged(
 @once_per_case
 def b_cells(case: Case) -> BCells:
     """B cells since remission (else since infusion)."""
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     first = remission(case)
     since = start if first is None or first.day is None else first.day
     days: set[date] = set()
@@ -167,7 +167,7 @@ def b_cells(case: Case) -> BCells:
 
 def targets_b_cells(case: Case) -> bool | None:
     """The product acts on CD19 or CD20; None where the product is not told."""
-    product = case.chart.course.product
+    product = case.chart.course.infused_product
     if product is None or not product.target:
         return None
     return product.target in TARGETS
@@ -177,7 +177,7 @@ def targets_b_cells(case: Case) -> bool | None:
 def b_cell_recovery(case: Case) -> Iterator[Finding]:
     """Recovered since when, still aplastic, or undetermined."""
     p = case.p(RULE)
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     if start is None or case.chart.patient.deceased or targets_b_cells(case) is False:
         return
     if (case.today - start).days < p.int("first_day"):

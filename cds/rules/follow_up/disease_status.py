@@ -84,7 +84,7 @@ def test_of(case: Case) -> str:
 @rule(RULE)
 def disease_status(case: Case) -> Iterator[Finding]:
     """The assessment that is due or overdue; on appointment-book, which due date a booking serves."""
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     if start is None or case.chart.patient.deceased or relapse(case) is not None:
         return
     if case.hook is Hook.APPOINTMENT_BOOK:

@@ -49,7 +49,7 @@ def _signs(case: Case) -> tuple[Evidence, ...]:
 @rule(RULE)
 def infection_phase(case: Case) -> Iterator[Finding]:
     """The phase, where fever or a work-up asks for it."""
-    day = case.chart.course.day(case.today)
+    day = case.chart.course.last_day(case.today)
     if day is None or day < 0 or case.chart.patient.deceased:
         return
     signs = _signs(case)

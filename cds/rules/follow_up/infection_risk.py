@@ -67,7 +67,7 @@ def _lines(case: Case) -> Factor:
 
 
 def _transplant(case: Case) -> Factor:
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     found = []
     for graft in transplants(case, *TRANSPLANTS):
         moment = getattr(graft, "start", None) or getattr(graft, "onset", None)
@@ -80,7 +80,7 @@ def _transplant(case: Case) -> Factor:
 def _bridging(case: Case) -> Factor:
     """Treatment that says it is bridging, before lymphodepletion or infusion."""
     wanted = ("purpose_bridging", "purpose_sequential_bridging")
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     found = [
         evidence.of_drug(d)
         for d in case.chart.drugs.all
@@ -158,7 +158,7 @@ def _cd4(case: Case) -> Factor:
     """Low CD4 later than the given number of days after infusion."""
     p = case.p(RULE)
     newest = case.chart.series("cd4_abs").latest(case.now, None, lambda o: o.value.quantity is not None)
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     if newest is None or newest.value.quantity is None or start is None:
         return _factor("cd4", None, lacks=("cd4_abs",), cd4="", days=p.int("prolonged_days"))
     late = (newest.when.date - start).days > p.int("prolonged_days")
@@ -177,7 +177,7 @@ def _cd4(case: Case) -> Factor:
 def _humoral(case: Case) -> Factor:
     """Lasting B-cell aplasia together with low IgG."""
     p = case.p(RULE)
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     cells = b_cells(case)
     igg = case.chart.series("igg").latest(case.now, None, lambda o: o.value.quantity is not None)
     limit = Amount(p["igg_mg_dl"], "mg/dL")
@@ -216,7 +216,7 @@ def factors(case: Case) -> tuple[Factor, ...]:
 @rule(RULE)
 def infection_risk(case: Case) -> Iterator[Finding]:
     """The factors present; silent where none is."""
-    if case.chart.course.day0 is None or case.chart.patient.deceased:
+    if case.chart.course.last_day0 is None or case.chart.patient.deceased:
         return
     found = factors(case)
     present = [f for f in found if f.present is True]

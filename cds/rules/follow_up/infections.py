@@ -75,7 +75,7 @@ def burden(case: Case, months: int, apart_days: int) -> Burden:
     Severe: graded 3 or more, admitted, or treated intravenously. Recurrent: two onsets at least `apart_days`
     apart.
     """
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     floor = add_months(case.today, -months)
     severe = False
     onsets: list[date] = []

@@ -253,7 +253,7 @@ def table_row(state: State, low: bool, early: bool, infection: bool, child_aplas
 @rule(RULE)
 def immunoglobulin_replacement(case: Case) -> Iterator[Finding]:
     """State and next step; on order-sign the immunoglobulin drafts."""
-    if case.chart.course.day0 is None or case.chart.patient.deceased:
+    if case.chart.course.last_day0 is None or case.chart.patient.deceased:
         return
     if case.ordering:
         for draft in case.judged_drugs(*DRUGS):
@@ -273,7 +273,7 @@ def _infected(case: Case) -> Burden:
 
 def _answer(case: Case, draft: DrugRecord | None) -> Finding | None:
     p = case.p(RULE)
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     assert start is not None
     if unread(case, DOSES):
         lost = (Missing("ivig", LossReason.NOT_FETCHED),)

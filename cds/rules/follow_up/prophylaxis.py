@@ -25,7 +25,7 @@ def begun(case: Case) -> bool:
     course = case.chart.course
     if case.chart.patient.deceased:
         return False
-    if course.infused is not None or course.infused_date_unknown:
+    if course.last_infused is not None or course.infused_date_unknown:
         return True
     first = course.ldc_first
     return first is not None and first.date is not None and first.date <= case.today
@@ -33,8 +33,8 @@ def begun(case: Case) -> bool:
 
 def start_evidence(case: Case) -> tuple[Evidence, ...]:
     course = case.chart.course
-    if course.infused is not None:
-        return (evidence.of_anchor(course.infused, "car_t_infusion"),)
+    if course.last_infused is not None:
+        return (evidence.of_anchor(course.last_infused, "car_t_infusion"),)
     if course.ldc_first is not None:
         return (evidence.of_anchor(course.ldc_first, "lymphodepletion"),)
     return ()
@@ -81,7 +81,9 @@ def drug_use(case: Case, *drugs: str, recent_days: int = 1) -> DrugUse:
     Use before this course (more than 30 days before lymphodepletion or infusion) does not count as stopped.
     """
     course = case.chart.course
-    anchors = [a.date for a in (course.ldc_first, course.infused) if a is not None and a.date is not None]
+    anchors = [
+        a.date for a in (course.ldc_first, course.last_infused) if a is not None and a.date is not None
+    ]
     since = min(anchors) - timedelta(days=30) if anchors else None
     active: list[DrugRecord] = []
     past: list[DrugRecord] = []
@@ -102,8 +104,10 @@ def drug_use(case: Case, *drugs: str, recent_days: int = 1) -> DrugUse:
         if end is not None and since is not None and end.date < since:
             continue
         past.append(record)
-        if end is not None and end.date <= case.today:
-            last = end.date if last is None else max(last, end.date)
+        # of an order that names no end only its start is known: no day is then said
+        known = record.timing.last if record.source is DrugSource.ORDER else end
+        if known is not None and known.date <= case.today:
+            last = known.date if last is None else max(last, known.date)
     if active:
         return DrugUse(Use.ACTIVE, tuple(active), tuple(past), last)
     if past:
@@ -135,7 +139,7 @@ class Stop:
 def stop_predicate(case: Case, rule_id: str) -> Stop:
     """12 months after infusion reached, and CD4 above the limit on a value that is not too old."""
     p = case.p(rule_id)
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     from_day = None if start is None else add_months(start, p.int("stop_months"))
     if from_day is not None:
         months: bool | None = case.today >= from_day

@@ -157,7 +157,7 @@ def need(case: Case) -> Need:
         criteria.append(bullet)
         shown.extend(facts)
 
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     for graft in transplants(case, "allo_hct"):
         moment = getattr(graft, "start", None) or getattr(graft, "onset", None)
         if start is None or moment is None or moment.date <= start:
@@ -234,7 +234,7 @@ def antifungal_prophylaxis(case: Case) -> Iterator[Finding]:
 def _state(case: Case, found: Need) -> Finding | None:
     p = case.p(RULE)
     use = drug_use(case, *ANTIFUNGALS)
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     end = None if start is None else add_months(start, p.int("longest_months"))
     within = end is None or case.today < end
     if found.words and (lost := orders_unread(case, RULE, "posaconazole", use.use)) is not None:
@@ -261,7 +261,7 @@ def _state(case: Case, found: Need) -> Finding | None:
         Paragraph(msg("detail.regimen", **_doses(case))),
         *((Bullet(msg("detail.azole-allergy")),) if wanted and _azole_allergy(case) else ()),
         *((Bullet(msg("detail.child")),) if wanted and not adult(case) else ()),
-        *(_interactions(case) if wanted else ()),
+        *(_interactions(case) if wanted or any(r.is_any(frozenset(AZOLES)) for r in use.active) else ()),
     )
     return Finding(
         rule=RULE,

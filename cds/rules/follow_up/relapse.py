@@ -66,7 +66,7 @@ def antigen_test(case: Case, concept: str, day: date) -> Observation | None:
 def relapse_information(case: Case) -> Iterator[Finding]:
     """After a relapse: antigen test and what is known; on order-sign drugs against a lost antigen."""
     event = relapse(case)
-    product = case.chart.course.product
+    product = case.chart.course.infused_product
     if event is None or event.day is None or case.chart.patient.deceased:
         return
     target = "" if product is None else product.target

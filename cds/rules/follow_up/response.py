@@ -37,7 +37,7 @@ class Event:
 
 
 def infusion_day(case: Case) -> date | None:
-    return case.chart.course.day0
+    return case.chart.course.last_day0
 
 
 def diseases(case: Case) -> tuple[Condition, ...]:

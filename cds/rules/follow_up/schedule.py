@@ -153,7 +153,7 @@ def tests(case: Case, every: tuple[Point, ...], start: date) -> tuple[Row, ...]:
 @rule(RULE)
 def follow_up_schedule(case: Case) -> Iterator[Finding]:
     """Next visit and tests; overdue visits; on appointment-book, which due date a booking serves."""
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     if start is None or case.chart.patient.deceased:
         return
     every = points(case, start)

@@ -52,7 +52,7 @@ def long_steroid(case: Case) -> bool:
 @rule(RULE)
 def viral_monitoring(case: Case) -> Iterator[Finding]:
     """Orders of a routine PCR that no risk and no symptom explains."""
-    day = case.chart.course.day(case.today)
+    day = case.chart.course.last_day(case.today)
     if day is None or day < case.p(RULE).int("first_day") or case.chart.patient.deceased:
         return
     if case.ordering:

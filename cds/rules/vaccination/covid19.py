@@ -44,12 +44,14 @@ def covid19_vaccine(case: Case) -> Iterator[Finding]:
 
 
 def _due(case: Case) -> Iterator[Finding]:
-    if case.chart.course.day0 is None or not alive(case):
+    if case.chart.course.last_day0 is None or not alive(case):
         return
     gate = waiting_gate(case, RULE, case.today)
     opens = gate.opens
     if opens is None:
         return
+    if gate.holds and case.chart.course.candidate:
+        return  # a new course is planned: vaccination.pre-cart speaks
     if gate.holds and unread(case, VACCINES):
         yield vaccines_unread(RULE, PRODUCT)
         return

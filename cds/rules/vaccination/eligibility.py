@@ -19,6 +19,7 @@ from cds.rules import evidence, steroids
 from cds.rules.unread import DOSES, ORDERS, PROCEDURES, unread
 from fhir_mapping.chart import (
     Amount,
+    Anchor,
     Condition,
     ConditionState,
     DrugRecord,
@@ -80,9 +81,15 @@ def alive(case: Case) -> bool:
 
 
 def after_therapy(case: Case, on: date) -> bool:
-    """The rows for "after CAR-T" decide on that day: infused, or lymphodepletion has begun."""
+    """The rows for "after CAR-T" decide on that day: infused once, or lymphodepletion has begun."""
     course = case.chart.course
-    if course.infused is not None or course.infused_date_unknown:
+    return course.last_infused is not None or course.infused_date_unknown or course_begun(case, on)
+
+
+def course_begun(case: Case, on: date) -> bool:
+    """The course under way has left the time before therapy on that day."""
+    course = case.chart.course
+    if course.infused is not None:
         return True
     begun = course.ldc_first
     if begun is not None and begun.date is not None and begun.date <= on:
@@ -91,9 +98,12 @@ def after_therapy(case: Case, on: date) -> bool:
     return planned is not None and planned.date is not None and planned.date <= on
 
 
-def day0(case: Case) -> date | None:
-    """Day of infusion, planned one where lymphodepletion has begun; None: not on the chart."""
-    return case.chart.course.day0_any
+def _infusion(case: Case, on: date) -> Anchor | None:
+    """The infusion that the months count from: the last one; the planned one from its lymphodepletion on."""
+    course = case.chart.course
+    if course.infused is None and course_begun(case, on):
+        return course.infusion_planned
+    return course.last_infused
 
 
 def planned_day(case: Case, when: Moment | None) -> date:
@@ -103,7 +113,8 @@ def planned_day(case: Case, when: Moment | None) -> date:
 
 def months_passed(case: Case, gate: GateId, months: int, on: date) -> Gate:
     """P3, P6: strictly more than n months; P12: n months reached."""
-    start = day0(case)
+    anchor = _infusion(case, on)
+    start = None if anchor is None else anchor.date
     if start is None:
         answer = None if case.chart.course.infused_date_unknown else False
         return Gate(gate, answer, _said("no-day0", months=months), missing=(Missing("car_t_infusion"),))
@@ -112,7 +123,6 @@ def months_passed(case: Case, gate: GateId, months: int, on: date) -> Gate:
     if strict:
         opens += timedelta(days=1)
     key = "more-than-months" if strict else "months"
-    anchor = case.chart.course.infused or case.chart.course.infusion_planned
     shown = () if anchor is None else (evidence.of_anchor(anchor, "car_t_infusion"),)
     return Gate(gate, on >= opens, _said(key, months=months, day0=start, opens=opens), opens, shown)
 
@@ -257,7 +267,7 @@ def _ids(records: Iterable[DrugRecord]) -> set[str]:
 def recent(case: Case, concept: str, days: int, on: date) -> tuple[Observation | None, Missing | None]:
     """Newest value after day 0 and at most `days` old on that day, else why there is none."""
     series = case.chart.series(concept)
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     newest = series.latest(case.now, None, lambda o: o.value.quantity is not None)
     if newest is None:
         return None, Missing(concept)

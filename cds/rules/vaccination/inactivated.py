@@ -70,8 +70,9 @@ def _order(case: Case, vaccine: Vaccine, told: Classified) -> Finding | None:
     elif bad:
         row = "P6" if any(g.id is GateId.P6 for g in bad) else "IG2"
         outcome, indicator = Outcome.TOO_EARLY, Indicator.WARNING
-        if immunoglobulin(case, on).running and first is not None:
-            summary = msg("summary.running", vaccine=name, first=first)
+        if immunoglobulin(case, on).running:
+            key = "running-open" if first is None else "running"
+            summary = msg(f"summary.{key}", vaccine=name, **({} if first is None else {"first": first}))
         elif first is not None:
             summary = msg("summary.too-early", vaccine=name, first=first)
             suggestions = (later(case, vaccine, told, first),)
@@ -120,7 +121,7 @@ def _notes(case: Case, gates: tuple[Gate, ...]) -> tuple[Bullet, ...]:
     p = case.p(INACTIVATED)
     months = p.int("b_antibody_months")
     antibodies = {str(row["drug"]) for row in p.table("b_antibodies")}
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     for exposure in case.chart.exposures:
         if exposure.ingredient not in antibodies or exposure.last is None:
             continue
@@ -136,7 +137,7 @@ def _notes(case: Case, gates: tuple[Gate, ...]) -> tuple[Bullet, ...]:
 
 
 def _reminder(case: Case) -> Iterator[Finding]:
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     p = case.p(INACTIVATED)
     if start is None or not alive(case) or case.today < add_months(start, p.int("months_after_infusion")):
         return

@@ -171,7 +171,7 @@ def _offer(case: Case, start: date) -> tuple[Suggestion, ...]:
 
 
 def _due(case: Case) -> Iterator[Finding]:
-    if case.chart.course.day0 is None or not alive(case):
+    if case.chart.course.last_day0 is None or not alive(case):
         return
     season = season_start(case, case.today)
     if season is None:
@@ -180,6 +180,8 @@ def _due(case: Case) -> Iterator[Finding]:
     opens = gate.opens
     if opens is None:
         return
+    if gate.holds and case.chart.course.candidate:
+        return  # a new course is planned: vaccination.pre-cart speaks
     if gate.holds and unread(case, VACCINES):
         yield vaccines_unread(RULE, PRODUCT)
         return
@@ -201,7 +203,7 @@ def _due(case: Case) -> Iterator[Finding]:
         )
         return
     counting = [day for _, day in this_season if day >= opens]
-    early = [day for _, day in this_season if opens > day > case.chart.course.day0]
+    early = [day for _, day in this_season if opens > day > case.chart.course.last_day0]
     recovered = b_cells(case)
     summary = msg("summary.due")
     outcome, indicator, row = Outcome.DUE, Indicator.WARNING, "due"

@@ -130,7 +130,7 @@ def _autologous(case: Case) -> tuple[Bullet, ...]:
 
 def given_since(case: Case, kind: VaccineClass) -> bool:
     """A vaccine of the class was given after the infusion."""
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     return any(
         v.when is not None
         and start is not None
@@ -143,7 +143,7 @@ def given_since(case: Case, kind: VaccineClass) -> bool:
 
 def reminder_of(case: Case, rule_id: str, kind: VaccineClass) -> Finding | None:
     """The patient-view card of a gated class: open now, or what is still to be met."""
-    start = case.chart.course.day0
+    start = case.chart.course.last_day0
     if start is None or not alive(case):
         return None
     if case.today < add_months(start, case.p(LIVE).int("reminder_months")):

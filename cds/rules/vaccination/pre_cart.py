@@ -36,8 +36,8 @@ from cds.rules.vaccination.classes import (
     post_exposure,
 )
 from cds.rules.vaccination.eligibility import (
-    after_therapy,
     alive,
+    course_begun,
     drug_names,
     planned_day,
     recent,
@@ -81,9 +81,9 @@ def vaccines_before(case: Case) -> Iterator[Finding]:
     if case.ordering:
         for vaccine, told in drafted(case, *_ALL):
             on = planned_day(case, vaccine.when)
-            if not after_therapy(case, on):
+            if not course_begun(case, on):
                 yield _order(case, vaccine, told, on)
-    elif not after_therapy(case, case.today):
+    elif not course_begun(case, case.today):
         yield from _status(case)
 
 
