@@ -6,7 +6,7 @@ evidence honest without every rule thinking of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -39,12 +39,12 @@ def _with_flags(evidence: Evidence, chart: Chart) -> Evidence:
     return evidence
 
 
-def _facts(resource_type: str, concept: str, chart: Chart) -> Sequence[_Fact]:
+def _facts(resource_type: str, concept: str, chart: Chart) -> Iterable[_Fact]:
     """Facts of one concept among which a resource of the type would be."""
     drafts = chart.drafts
     match resource_type:
         case "Observation":
-            return chart.series(concept).items[::-1]  # the newest decide most often
+            return reversed(chart.series(concept))  # the newest decide most often
         case "Condition":
             return chart.conditions.of(concept)
         case "Procedure":

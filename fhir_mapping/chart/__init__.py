@@ -33,7 +33,7 @@ from fhir_mapping.chart.facts import (
     Vaccine,
     Value,
 )
-from fhir_mapping.chart.series import Series
+from fhir_mapping.chart.series import Series, by_day
 from fhir_mapping.chart.time import Moment, Precision, add_months, completed_years, instant, whole_day
 
 __all__ = [
@@ -79,6 +79,7 @@ __all__ = [
     "Vaccine",
     "Value",
     "add_months",
+    "by_day",
     "completed_years",
     "instant",
     "whole_day",

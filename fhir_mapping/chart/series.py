@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import overload
 
@@ -74,8 +74,13 @@ class Series(Sequence[Observation]):
 
     def by_day(self) -> dict[date, list[Observation]]:
         """Local calendar day -> its observations, days in order; partial dates left out."""
-        days: dict[date, list[Observation]] = {}
-        for item in self.items:
-            if item.when.day_known:
-                days.setdefault(item.when.date, []).append(item)
-        return days
+        return by_day(self.items)
+
+
+def by_day(items: Iterable[Observation]) -> dict[date, list[Observation]]:
+    """Local calendar day -> its observations, in their order; partial dates left out."""
+    days: dict[date, list[Observation]] = {}
+    for item in items:
+        if item.when.day_known:
+            days.setdefault(item.when.date, []).append(item)
+    return days

@@ -94,9 +94,10 @@ class DerivedSeries:
     def _from_percent(self, concept: str, own: Series) -> list[Observation]:
         percent_concept, total_concept, denominator_needed = _FROM_PERCENT[concept]
         traits = self._context.traits(concept)
-        totals = self(total_concept).items
+        percents = self(percent_concept).items
+        totals = self(total_concept).items if percents else ()
         found: list[Observation] = []
-        for percent in self(percent_concept).items:
+        for percent in percents:
             if denominator_needed and "lymphocytes" not in self._denominator(percent):
                 continue
             if any(_same_sample(percent, absolute) for absolute in own.items):

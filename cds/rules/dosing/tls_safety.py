@@ -295,7 +295,7 @@ def _symptoms(case: Case) -> bool | None:
 
 
 def _low_calcium(case: Case) -> Evidence | None:
-    values = [o for o in series_of(case, "calcium") if o.when.latest >= case.now - timedelta(days=2)]
+    values = series_of(case, "calcium", case.now - timedelta(days=2))
     if values and beyond_limit(case, "calcium", values[-1]):
         return of_observation(values[-1])
     for newest in values[-1:]:

@@ -123,7 +123,7 @@ def dialysis_indications(case: Case, state: TlsState) -> tuple[tuple[str, tuple[
     begun = _first_rasburicase(case, state)
     if begun is not None and case.now - begun >= hours(p["refractory_hours"]):
         for analyte in ("uric_acid", "phosphate", "calcium"):
-            newest = [o for o in series_of(case, analyte) if o.when.latest >= case.now - timedelta(days=1)]
+            newest = series_of(case, analyte, case.now - timedelta(days=1))
             if newest and beyond_limit(case, analyte, newest[-1]):
                 found.append((f"dialysis.{analyte}", (of_observation(newest[-1]),)))
         creatinine = [

@@ -274,16 +274,27 @@ def _haemophagocytosis(case: Case) -> Criterion:
     return Criterion("C4", tuple(hits), assessed, () if assessed else (Missing("hemophagocytosis"),))
 
 
+def _values_from(case: Case, concept: str, start: datetime) -> list[Observation]:
+    """Values since `start` and the last one before it, oldest first."""
+    series = case.chart.series(concept)
+    before = next((o for o in reversed(series) if o.when.latest < start and _measured(o)), None)
+    later = [o for o in series.since(start) if _measured(o)]
+    return later if before is None else [before, *later]
+
+
 def _new_cytopenia(case: Case, concept: str, limit: Decimal) -> tuple[list[Hit], bool]:
     """Values that are low and were not before, or that have halved within a week."""
     p = case.p(RULE)
     share = 1 - p["cytopenia_fall_pct"] / 100
     within = timedelta(days=p.int("cytopenia_fall_days"))
     span = hours(p["span_hours"])
-    series = [o for o in case.chart.series(concept) if _measured(o)]
+    values = recent(case, concept)
+    if not values:
+        return [], False
+    series = _values_from(case, concept, values[0].when.earliest - max(within, span))
     times = [o.when.latest for o in series]
     hits, assessed = [], False
-    for observation in recent(case, concept):
+    for observation in values:
         quantity = observation.value.quantity
         assert quantity is not None
         before = bisect_left(times, observation.when.earliest)

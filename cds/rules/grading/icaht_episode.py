@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
 from cards.finding import Evidence
 from cds.engine.case import Case, once_per_case
 from cds.rules.evidence import of_observation
-from fhir_mapping.chart import ConditionState, DrugRecord, Observation, Route
+from fhir_mapping.chart import ConditionState, DrugRecord, Observation, Route, by_day
 
 RULE = "grading.icaht"
 LAST_EARLY_DAY = 30
@@ -100,7 +100,8 @@ class IcahtState:
 def daily_counts(case: Case, day0: date, until: date | None) -> tuple[Count, ...]:
     """The lowest ANC of every day from D0 to now, in cells/uL; days after `until` left out."""
     found = []
-    for day, observations in case.chart.series("anc").by_day().items():
+    begin = datetime.combine(day0, time(), case.now.tzinfo)
+    for day, observations in by_day(case.chart.series("anc").since(begin)).items():
         number = (day - day0).days
         if number < 0 or day > case.today or (until is not None and day > until):
             continue

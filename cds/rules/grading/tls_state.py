@@ -7,7 +7,7 @@ N Engl J Med 2011;364:1844), with the limits of Cairo MS, Bishop M, Br J Haemato
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from decimal import Decimal
@@ -97,19 +97,20 @@ def tls_window(case: Case) -> tuple[datetime, datetime] | None:
 # --- values
 
 
-def series_of(case: Case, analyte: str) -> tuple[Observation, ...]:
-    """Usable values of one analyte, oldest first. Calcium: corrected, else total where no albumin of that
-    day is on the chart."""
+def series_of(case: Case, analyte: str, since: datetime) -> tuple[Observation, ...]:
+    """Usable values of one analyte from `since` on, oldest first. Calcium: corrected, else total where no
+    albumin of that day is on the chart."""
     if analyte != "calcium":
-        return tuple(o for o in case.chart.series(analyte) if o.value.quantity is not None)
+        return tuple(o for o in case.chart.series(analyte).since(since) if o.value.quantity is not None)
     corrected = [o for o in case.chart.series("calcium_corrected") if o.value.quantity is not None]
     days = {o.when.date for o in corrected if o.when.day_known}
     plain = [
         o
-        for o in case.chart.series("calcium_total")
+        for o in case.chart.series("calcium_total").since(since)
         if o.value.quantity is not None and not (o.when.day_known and o.when.date in days)
     ]
-    return tuple(sorted((*corrected, *plain), key=lambda o: (o.when.latest, o.reference)))
+    recent = [o for o in corrected if o.when.latest >= since]
+    return tuple(sorted((*recent, *plain), key=lambda o: (o.when.latest, o.reference)))
 
 
 def _limits(case: Case, analyte: str) -> dict[str, Decimal]:
@@ -139,17 +140,27 @@ def beyond_limit(case: Case, analyte: str, observation: Observation) -> bool | N
     return answer
 
 
-def _baseline(case: Case, observations: tuple[Observation, ...]) -> Quantity | None:
-    """Last value in the week before lymphodepletion (of the infusion where there is none)."""
+def _baseline_week(case: Case) -> tuple[datetime, datetime] | None:
+    """The week before lymphodepletion (before the infusion where there is none)."""
     begun = ldc_start(case)
     if begun is None:
         day0 = case.chart.course.day0
         if day0 is None:
             return None
         begun = datetime.combine(day0, time(), case.now.tzinfo)
-    start = begun - timedelta(days=case.p(RULE).int("baseline_days"))
-    before = [o for o in observations if start <= o.when.latest < begun]
+    return begun - timedelta(days=case.p(RULE).int("baseline_days")), begun
+
+
+def _baseline(observations: Sequence[Observation], week: tuple[datetime, datetime] | None) -> Quantity | None:
+    """Last value of the baseline week."""
+    if week is None:
+        return None
+    before = [o for o in observations if week[0] <= o.when.latest < week[1]]
     return before[-1].value.quantity if before else None
+
+
+def _first_of_interest(start: datetime, week: tuple[datetime, datetime] | None) -> datetime:
+    return start if week is None else min(start, week[0])
 
 
 def _changed(case: Case, analyte: str, observation: Observation, baseline: Quantity | None) -> bool:
@@ -163,10 +174,10 @@ def _changed(case: Case, analyte: str, observation: Observation, baseline: Quant
 
 
 def _abnormal(case: Case, start: datetime) -> Iterator[Abnormal]:
-    begun = ldc_start(case)
+    begun, week = ldc_start(case), _baseline_week(case)
     for analyte in ANALYTES:
-        observations = series_of(case, analyte)
-        baseline = _baseline(case, observations)
+        observations = series_of(case, analyte, _first_of_interest(start, week))
+        baseline = _baseline(observations, week)
         for observation in observations:
             if observation.when.latest < start or observation.when.earliest > case.now:
                 continue
@@ -192,7 +203,7 @@ def _together(found: tuple[Abnormal, ...], span: timedelta) -> bool:
 def _passed(case: Case, found: tuple[Abnormal, ...], fresh: timedelta) -> bool:
     """Every abnormal analyte has been normal since, and the last abnormal value is more than a day old."""
     for abnormal in found:
-        newest = series_of(case, abnormal.analyte)[-1]
+        newest = series_of(case, abnormal.analyte, abnormal.observation.when.latest)[-1]
         if any(a.observation.reference == newest.reference for a in found):
             return False
     return all(case.now - a.observation.when.latest > fresh for a in found)
@@ -203,8 +214,10 @@ def _passed(case: Case, found: tuple[Abnormal, ...], fresh: timedelta) -> bool:
 
 def _creatinine_sign(case: Case, start: datetime) -> OrganSign | None:
     p = case.p(RULE)
-    observations = tuple(o for o in case.chart.series("creatinine") if o.value.quantity is not None)
-    baseline = _baseline(case, observations)
+    week = _baseline_week(case)
+    measured = case.chart.series("creatinine").since(_first_of_interest(start, week))
+    observations = tuple(o for o in measured if o.value.quantity is not None)
+    baseline = _baseline(observations, week)
     worst: OrganSign | None = None
     for o in observations:
         quantity = o.value.quantity
@@ -316,11 +329,7 @@ def tls_state(case: Case) -> TlsState | None:
     found = tuple(_abnormal(case, start))
     if found and _passed(case, found, fresh):
         found = ()
-    available = tuple(
-        analyte
-        for analyte in ANALYTES
-        if any(o.when.latest >= case.now - fresh for o in series_of(case, analyte))
-    )
+    available = tuple(analyte for analyte in ANALYTES if series_of(case, analyte, case.now - fresh))
     day0 = case.chart.course.day0
     late = day0 is not None and (case.today - day0).days > p.int("classical_days")
     used = any(a.analyte == "calcium" and a.observation.concept == "calcium_total" for a in found)

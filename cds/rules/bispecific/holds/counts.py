@@ -134,8 +134,8 @@ def _temperatures(case: Case, start: datetime, end: datetime) -> list[Observatio
     found = [
         o
         for concept in ("body_temperature", "body_surface_temperature")
-        for o in case.chart.series(concept)
-        if o.value.quantity is not None and start <= o.when.latest and o.when.earliest <= end
+        for o in case.chart.series(concept).between(start, end)
+        if o.value.quantity is not None
     ]
     return sorted(found, key=lambda o: (o.when.latest, o.reference))
 

@@ -22,9 +22,7 @@ def first_start(case: Case) -> datetime:
 def results_of(case: Case, concept: str) -> tuple[Observation, ...]:
     start = first_start(case)
     return tuple(
-        o
-        for o in case.chart.series(concept)
-        if o.value.quantity is not None and start <= o.when.latest and o.when.earliest <= case.now
+        o for o in case.chart.series(concept).between(start, case.now) if o.value.quantity is not None
     )
 
 
