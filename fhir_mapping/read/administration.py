@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from hashlib import blake2b
 
 from fhir_mapping.chart import (
     Amount,
@@ -34,7 +35,7 @@ _STATES = {
 
 
 def _minutes(start: Moment | None, end: Moment | None) -> Decimal | None:
-    if start is None or end is None or not start.exact or not end.exact:
+    if start is None or end is None or start is end or not start.exact or not end.exact:
         return None
     hours = start.hours_to(end)
     return None if hours is None or hours <= 0 else Decimal(str(round(hours * 60, 3)))
@@ -70,8 +71,8 @@ class _Given:
 
 def _given(dosage: Json, identity: Identity, minutes: Decimal | None, context: Context) -> _Given:
     """A drug is given the same way again and again: each way of writing a dosage is read once."""
-    key = (repr(dosage), minutes)
-    ways = context.given.setdefault(id(identity), (identity, {}))[1]  # holding it keeps its id its own
+    ways = context.memory.given
+    key = (identity, minutes, blake2b(repr(dosage).encode(errors="replace"), digest_size=16).digest())
     known = ways.get(key)
     if known is None:
         route = read_route(dosage.get("route"), identity, context)

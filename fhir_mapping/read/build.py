@@ -27,7 +27,7 @@ from fhir_mapping.read.allergy import read_allergies
 from fhir_mapping.read.appointment import read_appointment, sorted_appointments
 from fhir_mapping.read.coding import Codes
 from fhir_mapping.read.condition import read_conditions
-from fhir_mapping.read.context import Context
+from fhir_mapping.read.context import Context, Memory
 from fhir_mapping.read.course import read_course
 from fhir_mapping.read.course_facts import CourseFacts
 from fhir_mapping.read.derived import DerivedSeries
@@ -69,6 +69,16 @@ def _traits(terminology: Terminology) -> TraitsOf:
 
 
 @cache
+def _codes(terminology: Terminology) -> Codes:
+    return Codes(terminology)
+
+
+@cache
+def _memory(terminology: Terminology) -> Memory:
+    return Memory()
+
+
+@cache
 def _drug_concepts(terminology: Terminology) -> frozenset[str]:
     return frozenset(concept.id for concept in terminology.concepts("drug"))
 
@@ -78,7 +88,7 @@ def _context(
 ) -> Context:
     losses = Losses()
     parsed = parse_reference(patient_id)
-    codes, stamps = Codes(terminology), Stamps(zone)
+    codes, stamps = _codes(terminology), Stamps(zone)
     return Context(
         pool=Pool(resources, parsed[1] if parsed else patient_id, losses),
         now=now.astimezone(zone) if now.tzinfo is not None else now.replace(tzinfo=zone),
@@ -87,6 +97,7 @@ def _context(
         traits=_traits(terminology),
         values=Values(codes, stamps),
         losses=losses,
+        memory=_memory(terminology),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fhir_mapping.read.remembered import LONGEST_TEXT, Remembered
 from fhir_mapping.read.shape import Json, obj, objs, text
 from fhir_mapping.read.tables import compatible
 from fhir_mapping.terminology import Terminology
@@ -36,14 +37,14 @@ NOTHING = Coded()
 
 
 class Codes:
-    """Reads CodeableConcepts, each distinct one once."""
+    """Reads CodeableConcepts, each distinct one once; one instance serves every chart."""
 
     __slots__ = ("_plain", "_seen", "terminology")
 
     def __init__(self, terminology: Terminology) -> None:
         self.terminology = terminology
-        self._seen: dict[object, Coded] = {}
-        self._plain: dict[tuple[str, str], Coded | None] = {}
+        self._seen: Remembered[object, Coded] = Remembered()
+        self._plain: Remembered[tuple[str, str], Coded | None] = Remembered()
 
     def read(self, value: object, kinds: frozenset[str] = NAMED_KINDS) -> Coded:
         """Concepts of a CodeableConcept (or bare Coding). `kinds` are matched by exact name where no code
@@ -60,7 +61,9 @@ class Codes:
         key = (parts, written, kinds)
         known = self._seen.get(key)
         if known is None:
-            known = self._seen[key] = self._combine(parts, written, kinds)
+            known = self._combine(parts, written, kinds)
+            if is_name(parts, written):
+                self._seen[key] = known
         return known
 
     def key(self, concept: Json) -> tuple[tuple[tuple[str, str, str], ...], str]:
@@ -177,6 +180,12 @@ class Codes:
     def of_kind(self, concepts: Iterable[str], *kinds: str) -> frozenset[str]:
         terminology = self.terminology
         return frozenset(c for c in concepts if terminology.concept(c).kind in kinds)
+
+
+def is_name(parts: tuple[tuple[str, str, str], ...], written: str) -> bool:
+    """Short enough for codes and names; a sentence may say something of the patient."""
+    length = len(written) + sum(len(s) + len(c) + len(d) for s, c, d in parts)
+    return length <= LONGEST_TEXT * max(len(parts), 1)
 
 
 def codings(value: object) -> list[tuple[str, str]]:

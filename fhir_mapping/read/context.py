@@ -11,6 +11,7 @@ from fhir_mapping.chart import LossReason, Moment
 from fhir_mapping.read.coding import NO_CONCEPTS, Codes
 from fhir_mapping.read.losses import Losses
 from fhir_mapping.read.pool import Pool
+from fhir_mapping.read.remembered import Remembered
 from fhir_mapping.read.shape import Json, name_of, objs, text
 from fhir_mapping.read.times import TOLERATED_CLOCK_SKEW, Stamps
 from fhir_mapping.read.traits import TraitsOf
@@ -18,6 +19,14 @@ from fhir_mapping.read.values import Values
 
 F = TypeVar("F")
 DAMAGE = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Drugs by what was written (see `medication`), and ways of giving one (see `administration`)."""
+
+    identities: Remembered[object, Any] = field(default_factory=Remembered)
+    given: Remembered[object, Any] = field(default_factory=Remembered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +40,7 @@ class Context:
     traits: TraitsOf
     values: Values
     losses: Losses
-    identities: dict[object, Any] = field(default_factory=dict)  # drugs by what was written, see medication
-    given: dict[int, tuple[Any, dict[object, Any]]] = field(default_factory=dict)  # see administration
+    memory: Memory = field(default_factory=Memory)
 
     @property
     def latest_allowed(self) -> datetime:

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from fhir_mapping.chart import Amount, Flag, LossReason, Route
 from fhir_mapping.read.amounts import amount, volume_ml
-from fhir_mapping.read.coding import NO_CONCEPTS, Coded, codings
+from fhir_mapping.read.coding import NO_CONCEPTS, Coded, codings, is_name
 from fhir_mapping.read.context import Context
 from fhir_mapping.read.shape import EMPTY, Json, name_of, obj, objs, text
 from fhir_mapping.terminology.systems import CVX, trimmed
@@ -119,11 +119,11 @@ def identify(order: Json, context: Context) -> Identity:
     if link or not isinstance(concept, dict):
         return _identify(order, concept, link, context)
     key = context.codes.key(concept)
-    known = context.identities.get(key)
+    known = context.memory.identities.get(key)
     if known is None:
         known = _identify(order, concept, link, context)
-        if known.identified:  # an unidentified one is named for every order
-            context.identities[key] = known
+        if known.identified and is_name(*key):  # an unidentified one is named for every order
+            context.memory.identities[key] = known
     return known
 
 

@@ -159,11 +159,14 @@ def ferritin(case: Case) -> Ferritin:
     day = [o for o in values if o.when.date == newest_day]
     current = max(day, key=lambda o: o.value.quantity.value if o.value.quantity else Decimal(0))
     apart = hours(p["trend_min_hours"])
-    earlier = [
-        o
-        for o in case.chart.series("ferritin")
-        if _measured(o) and current.when.latest - o.when.latest >= apart
-    ]
+    previous = next(
+        (
+            o
+            for o in reversed(case.chart.series("ferritin"))
+            if _measured(o) and current.when.latest - o.when.latest >= apart
+        ),
+        None,
+    )
     base = _ferritin_baseline(case, current)
     quantity = current.value.quantity
     assert quantity is not None
@@ -177,7 +180,7 @@ def ferritin(case: Case) -> Ferritin:
     met = tuple(key for key, answer in answers.items() if answer)
     decided = any(a is not None for a in answers.values())
     required = True if met else False if decided and None not in answers.values() else None
-    return Ferritin(current, earlier[-1] if earlier else None, base, required, met, stated)
+    return Ferritin(current, previous, base, required, met, stated)
 
 
 def _ferritin_baseline(case: Case, current: Observation) -> Observation | None:
@@ -186,16 +189,18 @@ def _ferritin_baseline(case: Case, current: Observation) -> Observation | None:
     if day0 is None:
         return None
     first = day0 - timedelta(days=case.p(RULE).int("baseline_days"))
-    found = [
-        o
-        for o in case.chart.series("ferritin")
-        if o is not current
-        and o.value.quantity is not None
-        and not o.value.quantity.comparator
-        and o.when.day_known
-        and first <= o.when.date <= day0
-    ]
-    return found[-1] if found else None
+    return next(
+        (
+            o
+            for o in reversed(case.chart.series("ferritin"))
+            if o is not current
+            and o.value.quantity is not None
+            and not o.value.quantity.comparator
+            and o.when.day_known
+            and first <= o.when.date <= day0
+        ),
+        None,
+    )
 
 
 def ferritin_rising(case: Case) -> bool | None:
