@@ -25,12 +25,7 @@ from fhir_mapping.chart import (
     Result,
 )
 
-INFECTIONS = (
-    "infection",
-    "infection_bacterial",
-    "infection_viral",
-    "infection_fungal",
-    "infection_any",
+INFECTIONS = (  # the named ones first: they say most
     "sepsis",
     "bacteremia",
     "pneumonia",
@@ -42,6 +37,11 @@ INFECTIONS = (
     "c_difficile",
     "herpes_zoster",
     "covid19",
+    "infection_bacterial",
+    "infection_viral",
+    "infection_fungal",
+    "infection",
+    "infection_any",
 )
 CULTURES = ("blood_culture", "urine_culture", "sputum_culture")
 _GRADES = {f"grade_{n}": n for n in range(6)}

@@ -44,7 +44,7 @@ class Traits:
     rule: ResultRule
     normal_is_negative: bool
     worst: Worst
-    also: frozenset[str]  # units that do not convert and are kept as they are
+    also: frozenset[str]  # other dimensions that are accepted, each in its unit
     any_specimen: bool
     lab: bool
     measured: bool  # a laboratory value or vital sign: without a value there is no fact

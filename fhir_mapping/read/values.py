@@ -315,11 +315,14 @@ def _measured(
         return Unreadable(LossReason.UNIT, _as_written(value, comparator, written))
     converted, target = value, canonical
     if traits.preferred and canonical != traits.preferred:
-        changed = units.convert(traits.concept, value, canonical, traits.preferred)
-        if changed is not None:
-            converted, target = changed, traits.preferred
-        elif traits.exact_unit and canonical not in traits.also:
-            return Unreadable(LossReason.UNIT, _as_written(value, comparator, written))
+        for wanted in (traits.preferred, *sorted(traits.also)):
+            changed = units.convert(traits.concept, value, canonical, wanted)
+            if changed is not None:
+                converted, target = changed, wanted
+                break
+        else:
+            if traits.exact_unit:
+                return Unreadable(LossReason.UNIT, _as_written(value, comparator, written))
     if target == traits.preferred and not units.plausible(traits.concept, converted):
         return Unreadable(LossReason.UNIT, _as_written(value, comparator, written))
     return Quantity(converted, target, comparator, Amount(value, canonical))

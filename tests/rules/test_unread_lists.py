@@ -71,10 +71,12 @@ def test_the_view_does_not_conclude_from_an_unread_list(rule: str, lost: dict[st
     assert finding.missing
 
 
-def test_conditions_that_were_not_read_are_not_an_absence_of_disease() -> None:
-    chart = [{"service": "car_t_evaluation"}]
-    lost = {"conditions": KeyState.FAILED}
-    (finding,) = answers("readiness.eligibility", "patient-view", chart, **lost)
+@pytest.mark.parametrize(
+    ("rule", "rows"), [("readiness.eligibility", {"E5", "E15"}), ("readiness.thaw", {"X2", "X3", "X5"})]
+)
+def test_conditions_that_were_not_read_are_not_an_absence_of_disease(rule: str, rows: set[str]) -> None:
+    chart = [{"service": "car_t_evaluation"}, {"order": "tisagenlecleucel", "at": "+3h"}]
+    (finding,) = answers(rule, "patient-view", chart, conditions=KeyState.FAILED)
     unknown = finding.values["unknown"]
     assert isinstance(unknown, list)
-    assert {"E5", "E15"} <= set(unknown)
+    assert rows <= set(unknown)

@@ -10,12 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cards.finding import Evidence
 from cds.engine.case import Case
+from cds.rules.evidence import of_observation
 from fhir_mapping.chart import Anchor, Document, Observation
 
 COLLECTED = "apheresis_product"
 MANUFACTURED = "car_t_product"
 INFUSIONS = ("class_cell_gene_therapy", "car_t_infusion")
+_RELEASE = ("contaminated", "out_of_specification", "not_released", "in_specification")  # worst first
 _KINDS = frozenset({COLLECTED, MANUFACTURED})
 
 
@@ -66,6 +69,27 @@ def product_status(case: Case) -> ProductStatus:
     concepts = INFUSIONS if product is None or not product.concept else (*INFUSIONS, product.concept)
     delivered = [d for d in case.chart.documents.of(*concepts) if d.resource_type == "SupplyDelivery"]
     return ProductStatus(frozenset({"received"}), delivery=delivered[-1]) if delivered else ProductStatus()
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Worst release status of any bag; `status` "": none is recorded."""
+
+    status: str = ""
+    observation: Observation | None = None
+    evidence: tuple[Evidence, ...] = ()
+
+
+def release_of(case: Case) -> Release:
+    """Release of this course's product: the newest word on each bag, of them the worst (Q12)."""
+    newest: dict[str, Observation] = {}
+    for observation in results(case, "release_status", MANUFACTURED, case.chart.course.collections[-1:]):
+        newest[bag_of(observation, ())] = observation
+    answered = [(w, o) for o in newest.values() for w in _RELEASE if w in o.value.codes]
+    if not answered:
+        return Release()
+    worst, observation = min(answered, key=lambda item: _RELEASE.index(item[0]))
+    return Release(worst, observation, tuple(of_observation(o) for _, o in answered))
 
 
 def bag_of(observation: Observation, taken: tuple[Anchor, ...]) -> str:

@@ -7,7 +7,7 @@ P5 dose of the label (not in the handbook), P6 registration, P7 storage at recei
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -32,7 +32,15 @@ from cds.rules.evidence import of_fact, of_observation
 from cds.rules.readiness.checklist import NOTHING, Line, Status, checklist, shown
 from cds.rules.readiness.identity import Identity, Stage, identity
 from cds.rules.readiness.phase import candidate, infused, infusing
-from cds.rules.readiness.product import INFUSIONS, MANUFACTURED, bag_of, product_status, results
+from cds.rules.readiness.product import (
+    INFUSIONS,
+    MANUFACTURED,
+    Release,
+    bag_of,
+    product_status,
+    release_of,
+    results,
+)
 from fhir_mapping.chart import Amount, Observation, Quantity, Result
 
 RULE = "readiness.product-receipt"
@@ -51,30 +59,9 @@ class Occasion(StrEnum):
     INFUSION = "infusion"
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Worst status of any bag; None where no status is recorded."""
-
-    status: str | None
-    shown: Shown = NOTHING
-    evidence: tuple[Evidence, ...] = ()
-
-
 def _since(case: Case, concept: str) -> tuple[Observation, ...]:
     """Results on the manufactured product of this course."""
     return results(case, concept, MANUFACTURED, case.chart.course.collections[-1:])
-
-
-def _release(case: Case) -> Release:
-    newest: dict[str, Observation] = {}
-    for observation in _since(case, "release_status"):
-        newest[bag_of(observation, ())] = observation
-    order = ("contaminated", "out_of_specification", "not_released", "in_specification")
-    answered = [(w, o) for o in newest.values() for w in order if w in o.value.codes]
-    if not answered:
-        return Release(None)
-    worst, observation = min(answered, key=lambda item: order.index(item[0]))
-    return Release(worst, shown(observation), tuple(of_observation(o) for _, o in answered))
 
 
 def _occasion(case: Case) -> tuple[Occasion, str] | None:
@@ -117,15 +104,19 @@ def _file(case: Case) -> Line:
     return Line("P1", status, found, weight=weight_, evidence=evidence, missing=missing)
 
 
+def _cell(release: Release) -> Shown:
+    return NOTHING if release.observation is None else shown(release.observation)
+
+
 def _specification(release: Release) -> Line:
-    if release.status is None:
+    if not release.status:
         return Line("P2", Status.UNKNOWN, missing=(Missing("release_status"),))
     if release.status == "in_specification":
-        return Line("P2", Status.MET, release.shown, evidence=release.evidence)
+        return Line("P2", Status.MET, _cell(release), evidence=release.evidence)
     if release.status == "not_released":
-        return Line("P2", Status.NOT_MET, release.shown, evidence=release.evidence)
+        return Line("P2", Status.NOT_MET, _cell(release), evidence=release.evidence)
     # used out of specification: decided by its papers (P3); contaminated: by P4
-    return Line("P2", Status.CAUTION, release.shown, weight=Indicator.INFO, evidence=release.evidence)
+    return Line("P2", Status.CAUTION, _cell(release), weight=Indicator.INFO, evidence=release.evidence)
 
 
 def _papers(case: Case, release: Release, occasion: Occasion) -> Line | None:
@@ -166,7 +157,7 @@ def _contamination(case: Case, release: Release) -> Line:
             grown.append(observation)
     evidence = tuple(of_observation(o) for o in grown)
     if grown or release.status == "contaminated":
-        found = shown(grown[-1]) if grown else release.shown
+        found = shown(grown[-1]) if grown else _cell(release)
         evidence = (*evidence, *release.evidence) if release.status == "contaminated" else evidence
         notes = (msg("note.contaminated"),)
         return Line("P4", Status.NOT_MET, found, {}, notes, Indicator.CRITICAL, evidence=evidence)
@@ -339,11 +330,11 @@ def product_receipt(case: Case) -> Iterator[Finding]:
     if asked is None or infused(case) or not candidate(case):
         return
     occasion, resource = asked
-    release, status = _release(case), product_status(case).words
+    release, status = release_of(case), product_status(case).words
     contamination = _contamination(case, release)
     check = identity(case, Stage.RECEIPT)
     here = bool(status & _HERE) or check is not None
-    spoken = bool(status & _SHIPPED) or release.status is not None or check is not None
+    spoken = bool(status & _SHIPPED) or bool(release.status) or check is not None
     spoken = spoken or contamination.status is Status.NOT_MET or bool(_since(case, "release_document"))
     if not spoken and not (occasion is Occasion.INFUSION and infusing(case)):
         return

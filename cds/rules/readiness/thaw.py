@@ -17,7 +17,8 @@ from cds.rules.readiness.identity import Identity, Stage, identity
 from cds.rules.readiness.infection import infections
 from cds.rules.readiness.infusion import monitoring
 from cds.rules.readiness.phase import infused, infusing
-from cds.rules.unread import unread
+from cds.rules.readiness.product import release_of
+from cds.rules.unread import CONDITIONS, unread
 from fhir_mapping.chart import (
     Condition,
     ConditionState,
@@ -31,7 +32,8 @@ from fhir_mapping.chart import (
 
 RULE = "readiness.thaw"
 _FAILURES = ("organ_failure", "aki", "vod")
-_SUPPORT = ("mechanical_ventilation", "ecmo", "dialysis", "hemodialysis")
+_DIALYSIS = ("dialysis", "hemodialysis", "peritoneal_dialysis")
+_SUPPORT = ("mechanical_ventilation", "ecmo", *_DIALYSIS)
 _CHRONIC = ("esrd",)
 
 
@@ -98,9 +100,19 @@ def _active(case: Case, *concepts: str) -> list[tuple[Condition, str]]:
     ]
 
 
+def _none(case: Case, row: str, concept: str, limits: dict[str, Shown] | None = None) -> Line:
+    """Nothing coded: passed, unless the conditions could not be read."""
+    if unread(case, CONDITIONS):
+        missing = (Missing(concept, LossReason.NOT_FETCHED),)
+        return Line(
+            row, Status.UNKNOWN, limits=limits or {}, notes=(msg("note.conditions-unread"),), missing=missing
+        )
+    return Line(row, Status.MET, msg("found.none"), limits or {})
+
+
 def _heart(case: Case) -> Line:
     found = tuple(of_fact(c, name) for c, name in _active(case, "heart_failure"))
-    return _stop("X2", found) if found else Line("X2", Status.MET, msg("found.none"))
+    return _stop("X2", found) if found else _none(case, "X2", "heart_failure")
 
 
 def _rhythm(case: Case) -> Line:
@@ -128,8 +140,9 @@ def _rhythm(case: Case) -> Line:
             evidence=tuple(evidence),
             missing=(Missing("arrhythmia_control"),),
         )
-    cell = _listed(tuple(evidence)) if evidence else msg("found.none")
-    return Line("X3", Status.MET, cell, evidence=tuple(evidence))
+    if not evidence:
+        return _none(case, "X3", "arrhythmia")
+    return Line("X3", Status.MET, _listed(tuple(evidence)), evidence=tuple(evidence))
 
 
 def _shock(case: Case) -> Line:
@@ -171,7 +184,7 @@ def _organ_failure(case: Case) -> Line:
             found.append(of_fact(condition, next(n for n in _FAILURES if n in condition.concepts)))
     chronic = bool(_active(case, *_CHRONIC))
     for name in _SUPPORT:
-        if chronic and name in ("dialysis", "hemodialysis"):
+        if chronic and name in _DIALYSIS:
             continue
         for procedure in case.chart.procedures.of(name):
             end = procedure.end or procedure.start
@@ -182,7 +195,7 @@ def _organ_failure(case: Case) -> Line:
     if found:
         line = _stop("X5", tuple(dict.fromkeys(found)))
         return Line("X5", line.status, line.found, limits, line.notes, line.weight, evidence=line.evidence)
-    return Line("X5", Status.MET, msg("found.none"), limits)
+    return _none(case, "X5", "organ_failure", limits)
 
 
 # --- conduct
@@ -264,21 +277,19 @@ def _release(case: Case) -> Line:
         elif check.persons < p.int("persons"):
             worst = Status.NOT_MET
             notes.append(msg("note.one-person", persons=p.int("persons")))
-    release = case.chart.latest("release_status")
-    words = set() if release is None else set(release.value.codes)
-    if release is None or not words:
+    release = release_of(case)
+    evidence += release.evidence
+    if not release.status:
         missing.append(Missing("release_status"))
-    else:
-        evidence.append(of_observation(release))
-        if words & {"not_released", "contaminated"}:
-            worst, weight = Status.NOT_MET, Indicator.CRITICAL
-            notes.append(msg("note.not-released"))
-        elif "out_of_specification" in words:
-            worst = Status.CAUTION if worst is Status.MET else worst
-            notes.append(msg("note.out-of-specification"))
+    elif release.status in ("not_released", "contaminated"):
+        worst, weight = Status.NOT_MET, Indicator.CRITICAL
+        notes.append(msg("note.not-released"))
+    elif release.status == "out_of_specification":
+        worst = Status.CAUTION if worst is Status.MET else worst
+        notes.append(msg("note.out-of-specification"))
     if missing and worst in (Status.MET, Status.CAUTION):
         worst = Status.UNKNOWN
-    cell = shown(release) if release is not None else NOTHING
+    cell = NOTHING if release.observation is None else shown(release.observation)
     return Line(
         "X9",
         worst,

@@ -326,3 +326,21 @@ def test_a_word_beside_its_signal_is_the_result(
 def test_a_word_that_contradicts_its_number_is_a_loss() -> None:
     read = chart(obs("cmv_pcr", {"valueString": "1500 IU/mL not detected"}))
     assert [loss.reason.value for loss in read.series("cmv_pcr").losses] == ["contradictory"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "number", "expected"),
+    [
+        ("10*6/kg", 3.5, ("3500000", "{cells}/kg")),
+        ("x10^6 cells/kg", 3.5, ("3500000", "{cells}/kg")),
+        ("10*6.{cells}/kg", 3.5, ("3500000", "{cells}/kg")),
+        ("10*8", 2.1, ("210000000", "{cells}")),
+        ("10*6.{cells}", 210, ("210000000", "{cells}")),
+    ],
+)
+def test_a_cell_dose_in_millions(unit: str, number: float, expected: tuple[str, str]) -> None:
+    read = only(
+        chart(obs("car_t_cell_dose", {"valueQuantity": {"value": number, "unit": unit}})), "car_t_cell_dose"
+    )
+    assert read.quantity is not None
+    assert (read.quantity.value, read.quantity.unit) == (Decimal(expected[0]), expected[1])
