@@ -68,12 +68,10 @@ def _shown(abnormal: Abnormal) -> Shown:
 
 def _corrected_calcium(case: Case) -> Decimal | None:
     """The newest corrected calcium of the last day."""
-    newest = series_of(case, "calcium")[-1:]
     fresh = timedelta(hours=float(case.p(RULE)["fresh_hours"]))
-    for observation in newest:
-        quantity = observation.value.quantity
-        recent = observation.when.latest >= case.now - fresh
-        if observation.concept == "calcium_corrected" and quantity is not None and recent:
+    for newest in series_of(case, "calcium", case.now - fresh)[-1:]:
+        quantity = newest.value.quantity
+        if newest.concept == "calcium_corrected" and quantity is not None:
             return round(quantity.value, 2)
     return None
 
