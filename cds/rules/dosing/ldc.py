@@ -23,6 +23,8 @@ from fhir_mapping.chart import (
     Condition,
     ConditionState,
     DrugRecord,
+    DrugSource,
+    DrugState,
     Moment,
     Observation,
     ServiceOrder,
@@ -249,14 +251,23 @@ def doses_per_day(record: DrugRecord) -> Decimal:
     return record.timing.per_day or Decimal(1)
 
 
-def planned_days(record: DrugRecord) -> int | None:
-    """Calendar days on which the order gives a dose; None where it has no end."""
+def dose_days(record: DrugRecord) -> frozenset[date] | None:
+    """Calendar days on which the record gives a dose; None where it has no end or no day at all."""
     timing = record.timing
     if timing.doses:
-        return len({moment.date for moment in timing.doses})
-    if timing.ongoing or timing.first is None or timing.last is None:
-        return None if timing.ongoing else 1
-    return (timing.last.date - timing.first.date).days + 1
+        return frozenset(moment.date for moment in timing.doses)
+    if timing.ongoing or timing.first is None:
+        return None
+    first, last = timing.first.date, (timing.last or timing.first).date
+    return frozenset(first + timedelta(days=n) for n in range((last - first).days + 1))
+
+
+def planned_days(record: DrugRecord) -> int | None:
+    """Number of days with a dose; None where the order has no end. An order without a day is one dose."""
+    if record.timing.first is None and not record.timing.ongoing:
+        return 1
+    days = dose_days(record)
+    return None if days is None else len(days)
 
 
 def _same_set(record: DrugRecord, near: DrugRecord) -> bool:
@@ -267,23 +278,43 @@ def _same_set(record: DrugRecord, near: DrugRecord) -> bool:
     return abs((own.date - other.date).days) <= SET_DAYS
 
 
-def given_days(case: Case, drug: str, near: DrugRecord) -> int:
-    """Calendar days of this lymphodepletion on which the drug was given already."""
-    days = {
-        record.timing.first.date
-        for record in case.chart.course.ldc_records
-        if drug in record.ingredients and record.given and record.timing.first and _same_set(record, near)
-    }
-    return len(days)
+def _of_set(case: Case, drug: str, near: DrugRecord) -> list[DrugRecord]:
+    return [r for r in case.chart.course.ldc_records if drug in r.ingredients and _same_set(r, near)]
+
+
+def set_days(case: Case, drug: str, near: DrugRecord) -> int | None:
+    """Days of this lymphodepletion with a dose of the drug, given or ordered; None where `near` has no end.
+
+    A day of a standing order that has passed without a dose is no day of the drug.
+    """
+    own = planned_days(near)
+    if own is None:
+        return None
+    days: set[date] = set()
+    for record in _of_set(case, drug, near):
+        found = dose_days(record) or frozenset()
+        if record.state is DrugState.ACTIVE and not record.given:
+            found = frozenset(day for day in found if day >= case.today)
+        days |= found
+    return max(len(days), own)
+
+
+def same_day_orders(case: Case, drug: str, near: DrugRecord) -> tuple[DrugRecord, ...]:
+    """Other drafts and standing orders of the drug with a dose on a day of this one."""
+    days = dose_days(near) or frozenset()
+    return tuple(
+        record
+        for record in _of_set(case, drug, near)
+        if record.source is DrugSource.ORDER
+        and record.state in (DrugState.ACTIVE, DrugState.DRAFT)
+        and record.reference != near.reference
+        and not days.isdisjoint(dose_days(record) or frozenset())
+    )
 
 
 def first_day(case: Case, drug: str, near: DrugRecord) -> date | None:
     """First dose of the drug in this lymphodepletion, ordered, drafted or given."""
-    days = [
-        record.timing.first.date
-        for record in case.chart.course.ldc_records
-        if drug in record.ingredients and record.timing.first and _same_set(record, near)
-    ]
+    days = [record.timing.first.date for record in _of_set(case, drug, near) if record.timing.first]
     return min(days) if days else None
 
 

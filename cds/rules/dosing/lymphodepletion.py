@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
 from cards.finding import (
+    Action,
     Basis,
     Block,
     Bullet,
@@ -50,15 +51,15 @@ from cds.rules.dosing.ldc import (
     doses_per_day,
     every_regimen_drug,
     first_day,
-    given_days,
     ordered_drugs,
     orders,
-    planned_days,
     regimens,
+    same_day_orders,
+    set_days,
 )
 from cds.rules.washout import lymphodepletion as washout
 from cds.rules.washout.wording import shown_name
-from fhir_mapping.chart import Amount, ConditionState, DrugRecord, LossReason, Result, Route
+from fhir_mapping.chart import Amount, ConditionState, DrugRecord, DrugState, LossReason, Result, Route
 
 
 class Problem(StrEnum):
@@ -103,13 +104,18 @@ class DoseCheck:
     uncheckable: Uncheckable | None = None
 
 
-def check_dose(record: DrugRecord, plan: PlannedDrug) -> DoseCheck:
-    """mg against the calculated mg; an order per m2 against the mg/m2 of the regimen."""
+def check_dose(record: DrugRecord, plan: PlannedDrug, beside: Iterable[DrugRecord] = ()) -> DoseCheck:
+    """mg of one day against the calculated mg; an order per m2 against the mg/m2 of the regimen.
+
+    `beside` are other orders of the same day; their doses are added as far as they have the same unit.
+    """
     amount = None if record.dose is None else record.dose.amount
     if amount is None or amount.unit not in ("mg", "mg/m2"):
         return DoseCheck(amount, None, None, Uncheckable.NO_DOSE)
-    per_day = doses_per_day(record)
-    daily = Amount(amount.value * per_day, amount.unit)
+    daily = Amount(
+        sum((_daily(other, amount.unit) for other in beside), start=amount.value * doses_per_day(record)),
+        amount.unit,
+    )
     if amount.unit == "mg/m2":
         target = Amount(plan.per_m2, "mg/m2")
     elif plan.mg is None:
@@ -118,6 +124,17 @@ def check_dose(record: DrugRecord, plan: PlannedDrug) -> DoseCheck:
         target = Amount(plan.mg, "mg")
     percent = (daily.value - target.value) / target.value * 100
     return DoseCheck(daily, target, percent)
+
+
+def _daily(record: DrugRecord, unit: str) -> Decimal:
+    """Dose of one day in the unit; nothing where the order is written in another one."""
+    amount = None if record.dose is None else record.dose.amount
+    return amount.value * doses_per_day(record) if amount is not None and amount.unit == unit else Decimal(0)
+
+
+def check_order(case: Case, record: DrugRecord, plan: PlannedDrug) -> DoseCheck:
+    """The dose that the order gives on one of its days, with the other orders of that day."""
+    return check_dose(record, plan, same_day_orders(case, plan.drug, record))
 
 
 def kidneys_allow_less(case: Case) -> bool:
@@ -143,18 +160,31 @@ def _problems(case: Case, record: DrugRecord, drug: str, regimen: Regimen | None
         found.append(Problem.ALTERNATE_ADVISED)
     if record.route is not None and record.route is not Route.INTRAVENOUS:
         found.append(Problem.ROUTE)
-    check = check_dose(record, plan)
+    check = check_order(case, record, plan)
     tolerance = case.p(RULE)["tolerance_percent"]
     if check.percent is not None and check.percent > tolerance:
         found.append(Problem.DOSE_HIGH)
     if check.percent is not None and check.percent < -tolerance and not kidneys_allow_less(case):
         found.append(Problem.DOSE_LOW)
-    days = planned_days(record)
-    if days is None or days + given_days(case, drug, record) != plan.days:
+    if _leads(case, record, drug) and set_days(case, drug, record) != plan.days:
         found.append(Problem.DAYS)
-    if drug == "cyclophosphamide" and _starts_apart(case, record):
+    if _tells_start(case, record, drug) and _starts_apart(case, record):
         found.append(Problem.START)
     return found
+
+
+def _leads(case: Case, record: DrugRecord, drug: str) -> bool:
+    """Of several drafts of one drug the first speaks for the set."""
+    drafts = [d for d in orders(case).drugs if drug in d.ingredients]
+    first = min(drafts, key=lambda d: (d.timing.first.earliest if d.timing.first else case.now, d.reference))
+    return record.reference == first.reference
+
+
+def _tells_start(case: Case, record: DrugRecord, drug: str) -> bool:
+    """The draft that tells that the drugs start apart: cyclophosphamide, else fludarabine."""
+    drafted = {d for order in orders(case).drugs for d in order.ingredients}
+    teller = "cyclophosphamide" if "cyclophosphamide" in drafted else "fludarabine"
+    return drug == teller and _leads(case, record, drug)
 
 
 def _starts_apart(case: Case, record: DrugRecord) -> bool:
@@ -237,8 +267,16 @@ def _correction(
 ) -> tuple[Suggestion, ...]:
     if plan.mg is None or _blocked(case):
         return ()
-    actions = (Delete(record.reference), Create(_proposal(case, regimen, plan)))
-    return (Suggestion("correct", msg("suggest.correct", drug=Name(plan.drug)), actions, recommended=True),)
+    standing = same_day_orders(case, plan.drug, record)
+    if any(order.state is DrugState.ACTIVE for order in standing):
+        remove = msg("suggest.remove", drug=Name(plan.drug))
+        return (Suggestion("remove", remove, (Delete(record.reference),), recommended=True),)
+    drafts = [d.reference for d in orders(case).drugs if plan.drug in d.ingredients]
+    actions: list[Action] = [Delete(name) for name in dict.fromkeys((record.reference, *drafts))]
+    actions.append(Create(_proposal(case, regimen, plan)))
+    return (
+        Suggestion("correct", msg("suggest.correct", drug=Name(plan.drug)), tuple(actions), recommended=True),
+    )
 
 
 def offer(case: Case) -> tuple[Suggestion, ...]:
@@ -278,7 +316,7 @@ def _order_findings(case: Case, record: DrugRecord) -> Iterator[Finding]:
         if problems:
             yield _problem_finding(case, record, drug, regimen, problems)
         elif plan is not None:
-            check = check_dose(record, plan)
+            check = check_order(case, record, plan)
             if check.uncheckable is not None:
                 yield _uncheckable_finding(case, record, plan, check.uncheckable)
 
@@ -306,12 +344,12 @@ def _problem_finding(
 ) -> Finding:
     worst = problems[0]
     plan = None if regimen is None else regimen.drug(drug)
-    check = None if plan is None else check_dose(record, plan)
+    check = None if plan is None else check_order(case, record, plan)
     percent = None if check is None else check.percent
     shown: dict[str, Shown] = {
         "drug": Name(drug),
         "regimen": regimen.id if regimen is not None else msg("none"),
-        "days": (planned_days(record) or 0) + given_days(case, drug, record),
+        "days": set_days(case, drug, record) or 0,
         "needed": plan.days if plan is not None else 0,
         "ordered": check.ordered if check is not None and check.ordered is not None else msg("none"),
         "target": check.target if check is not None and check.target is not None else msg("none"),
@@ -320,6 +358,8 @@ def _problem_finding(
     }
     detail: list[Block] = [Paragraph(msg("detail.order", name=Text(record.name), **shown))]
     detail += [Bullet(msg(f"problem.{problem.value}", **shown)) for problem in problems]
+    if plan is not None and same_day_orders(case, drug, record):
+        detail.append(Bullet(msg("detail.same-day")))
     if Problem.DOSE_LOW in problems and drug == "fludarabine":
         detail.append(Bullet(msg("detail.under-dosing")))
     if worst is Problem.ALLERGY:
@@ -332,7 +372,7 @@ def _problem_finding(
     if regimen is not None:
         values["row"] = values["regimen"] = regimen.id
     if plan is not None:
-        values["days"] = (planned_days(record) or 0) + given_days(case, drug, record)
+        values["days"] = set_days(case, drug, record) or 0
         values["needed_days"] = plan.days
     suggestions: tuple[Suggestion, ...] = ()
     fixable = {Problem.ROUTE, Problem.DOSE_HIGH, Problem.DOSE_LOW, Problem.DAYS}
@@ -380,9 +420,10 @@ def _evidence(case: Case, record: DrugRecord, drug: str) -> tuple[Evidence, ...]
 def _uncheckable_finding(case: Case, record: DrugRecord, plan: PlannedDrug, why: Uncheckable) -> Finding:
     per = Amount(plan.per_m2, "mg/m2")
     missing = body_surface(case).missing if why is Uncheckable.NO_SURFACE else (Missing(plan.drug),)
-    unreadable = record.dose is not None and bool(record.dose.unreadable)
-    if why is Uncheckable.NO_DOSE and unreadable and record.dose is not None:
-        missing = (Missing(plan.drug, LossReason.UNIT, record.reference, record.dose.unreadable),)
+    if why is Uncheckable.NO_DOSE and record.dose is not None:
+        written = record.dose.unreadable or (record.dose.amount.unit if record.dose.amount else "")
+        if written:
+            missing = (Missing(plan.drug, LossReason.UNIT, record.reference, written),)
     return Finding(
         rule=RULE,
         outcome=Outcome.CANNOT_CHECK,
@@ -461,7 +502,7 @@ def _reduced(case: Case, found: Orders) -> bool:
         for drug in record.ingredients:
             regimen = _own_regimen(case, drug)
             plan = None if regimen is None else regimen.drug(drug)
-            percent = None if plan is None else check_dose(record, plan).percent
+            percent = None if plan is None else check_order(case, record, plan).percent
             if percent is not None and percent < limit:
                 return True
     return False

@@ -25,7 +25,7 @@ from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
 from cds.rules.body_size import evidence_of
 from cds.rules.dosing.ldc import Orders, advised, creatinine_clearance, orders
-from cds.rules.dosing.lymphodepletion import check_dose
+from cds.rules.dosing.lymphodepletion import check_order
 from cds.rules.renal import Method, lacking
 from fhir_mapping.chart import Amount, ConditionState, LossReason, Observation
 
@@ -41,7 +41,7 @@ def reduced(case: Case, found: Orders) -> bool:
     for record in found.drugs if regimen is not None else ():
         for drug in record.ingredients:
             plan = regimen.drug(drug) if regimen is not None else None
-            percent = check_dose(record, plan).percent if plan is not None else None
+            percent = check_order(case, record, plan).percent if plan is not None else None
             if percent is not None:
                 answers.append(percent < limit)
     return bool(answers) and all(answers)
