@@ -22,7 +22,7 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.after_cart import inpatient
-from cds.rules.grading.icans_episode import IcansState, icans_now
+from cds.rules.grading.icans_episode import Domain, IcansState, icans_now
 from fhir_mapping.chart import LossReason, Moment
 
 RULE = "grading.icans"
@@ -59,7 +59,8 @@ def _detail(case: Case, state: IcansState) -> Iterator[Block]:
         else:
             yield Bullet(msg(key, domain=name, why=why, low=domain.low, high=domain.high))
     if state.sedation:
-        yield Bullet(msg("sedated"))
+        earlier = {d.domain for d in state.domains} & {Domain.COGNITION, Domain.CONSCIOUSNESS}
+        yield Bullet(msg("sedated.before" if earlier else "sedated"))
     for lacking in state.not_assessed:
         yield Bullet(msg("not-assessed", domain=msg(f"domain.{lacking.value}")))
     if state.bleeding:
@@ -137,7 +138,7 @@ def _missing(case: Case, state: IcansState) -> tuple[Missing, ...]:
     found = []
     for concept in state.missing:
         latest = case.chart.latest(concept)
-        if latest is None or state.sedation:
+        if latest is None or latest.value.empty or state.sedation:
             found.append(Missing(concept))
         else:
             found.append(Missing(concept, LossReason.STALE, latest.reference))
@@ -168,9 +169,12 @@ def grade_icans(case: Case) -> Iterator[Finding]:
         if higher and state.recorded is not None and state.recorded.grade is not None:
             indicator = Indicator.CRITICAL if state.recorded.grade >= 3 else Indicator.WARNING
             summary = msg("summary.clinician-only", grade=state.recorded.grade)
+        elif state.open_ended:
+            indicator = Indicator.INFO if state.open_episode or inpatient(case) else None
+            summary = _summary(case, state)
         elif state.high:
             indicator = Indicator.INFO
-            summary = msg("summary.range", low=0, high=state.high, day=day)
+            summary = _summary(case, state)
     yield Finding(
         rule=RULE,
         outcome=outcome,

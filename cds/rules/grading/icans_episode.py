@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from itertools import pairwise
 
@@ -79,15 +80,25 @@ class IcansState:
 # --- domains
 
 
+def _unsedated(case: Case, when: Moment, at: datetime) -> bool:
+    """The assessment says something at `at`: it was made before the sedation that holds then."""
+    return not (sedation_at(case, at) and sedation_at(case, min(when.latest, at)))
+
+
 def _cognition(case: Case, at: datetime) -> tuple[DomainState | None, Score | None, str]:
-    """The cognition domain, its score, and the concept that is missing where there is none."""
+    """The cognition domain, its score, and the concept that would tell it."""
     chosen = instrument(case)
+
+    def current(scores: list[Score], rule: str) -> Score | None:
+        usable = [s for s in scores if _unsedated(case, s.when, at)]
+        return newest(usable, at, hours(case.p(rule)["max_age_hours"]))
+
     found: tuple[str, Score] | None = None
     if chosen is not Instrument.CAPD:
-        score = newest(ice_scores(case), at, hours(case.p("grading.ice")["max_age_hours"]))
+        score = current(ice_scores(case), "grading.ice")
         found = ("ice_score", score) if score is not None else None
     if found is None and chosen is not Instrument.ICE:
-        score = newest(capd_scores(case), at, hours(case.p("grading.capd")["max_age_hours"]))
+        score = current(capd_scores(case), "grading.capd")
         found = ("capd_score", score) if score is not None else None
     missing = "capd_score" if chosen is Instrument.CAPD else "ice_score"
     if found is None:
@@ -96,7 +107,7 @@ def _cognition(case: Case, at: datetime) -> tuple[DomainState | None, Score | No
     evidence = tuple(Evidence(r, concept, score.low, "", score.when) for r in score.references)
     if score.not_testable:
         if score.not_testable == "unarousable":
-            return DomainState(Domain.COGNITION, 4, 4, "untestable", evidence), score, ""
+            return DomainState(Domain.COGNITION, 4, 4, "untestable", evidence), score, missing
         return None, score, missing
     if score.low is None or score.high is None:
         return None, score, missing
@@ -104,27 +115,32 @@ def _cognition(case: Case, at: datetime) -> tuple[DomainState | None, Score | No
         low, high = ice_contribution(case, score.high), ice_contribution(case, score.low)
     else:
         low, high = capd_contribution(case, score.low), capd_contribution(case, score.high)
-    return DomainState(Domain.COGNITION, low, high, concept, evidence), score, ""
+    return DomainState(Domain.COGNITION, low, high, concept, evidence), score, missing
 
 
 def _consciousness(case: Case, at: datetime, within: timedelta) -> DomainState | None:
     chart = case.chart
     rows = case.p(RULE).table("consciousness")
 
+    def scored(o: Observation) -> bool:
+        return whole_number(o.value) is not None and _unsedated(case, o.when, at)
+
     def state(low: int, high: int, why: str, observation: Observation) -> DomainState:
         return DomainState(Domain.CONSCIOUSNESS, low, high, why, (of_observation(observation),))
 
-    level = chart.series("consciousness_level").latest(at, within, lambda o: bool(o.value.codes))
+    level = chart.series("consciousness_level").latest(
+        at, within, lambda o: bool(o.value.codes) and _unsedated(case, o.when, at)
+    )
     if level is not None:
         for row in rows:
             if row.get("answer") in level.value.codes:
                 return state(int(row["low"]), int(row["high"]), f"consciousness.{row['answer']}", level)
-    eye = chart.series("gcs_eye").latest(at, within, lambda o: whole_number(o.value) is not None)
+    eye = chart.series("gcs_eye").latest(at, within, scored)
     if eye is not None:
         for row in rows:
             if row.get("gcs_eye") is not None and int(row["gcs_eye"]) == whole_number(eye.value):
                 return state(int(row["low"]), int(row["high"]), "consciousness.gcs", eye)
-    rass = chart.series("rass").latest(at, within, lambda o: whole_number(o.value) is not None)
+    rass = chart.series("rass").latest(at, within, scored)
     if rass is not None:
         number = whole_number(rass.value)
         assert number is not None
@@ -134,7 +150,8 @@ def _consciousness(case: Case, at: datetime, within: timedelta) -> DomainState |
             if row.get("rass") is not None and int(row["rass"]) == number:
                 return state(int(row["low"]), int(row["high"]), "consciousness.rass", rass)
     for condition in chart.conditions.of("coma"):
-        if condition.state is ConditionState.ACTIVE and _begun_by(condition, at):
+        told = condition.onset is None or _unsedated(case, condition.onset, at)
+        if condition.state is ConditionState.ACTIVE and _begun_by(condition, at) and told:
             evidence = (of_fact(condition, "coma"),)
             return DomainState(Domain.CONSCIOUSNESS, 4, 4, "consciousness.coma", evidence)
     return None
@@ -157,29 +174,39 @@ def _since(condition: Condition, since: datetime, at: datetime) -> bool:
     )
 
 
+def _in_window(condition: Condition, start: datetime, since: datetime, at: datetime) -> bool:
+    """Began after the therapy and was there in [start, at]: still active, or over but not before `start`."""
+    onset = condition.onset
+    if onset is None or onset.latest < since or onset.earliest > at:
+        return False
+    if condition.state is ConditionState.ACTIVE and _begun_by(condition, at):
+        return True
+    over = condition.end or onset
+    return condition.state in (ConditionState.ACTIVE, ConditionState.HISTORY) and over.latest >= start
+
+
 # seizures
 
 
 @dataclass(frozen=True, slots=True)
 class Seizure:
-    """One seizure event. `minutes` None: length not recorded."""
+    """One seizure event. `long`: over the limit (None: length not recorded, or a bound that leaves it open)."""
 
     when: Moment
     convulsive: bool
-    minutes: float | None
+    long: bool | None
     returned: bool | None
     ended_by_treatment: bool | None
     evidence: Evidence
 
 
-def _minutes(quantity: Quantity | None) -> float | None:
-    factors = {"min": 1.0, "s": 1 / 60, "h": 60.0}
-    if quantity is None or quantity.comparator:
+def _long(quantity: Quantity | None, minutes: Decimal) -> bool | None:
+    """Longer than the limit; a bound (> 5 min) counts where it decides."""
+    limits = {"min": minutes, "s": 60 * minutes}
+    if quantity is None or quantity.unit not in limits:
         return None
-    shown = quantity.reported if quantity.reported is not None else None
-    if shown is not None and shown.unit in factors:
-        return float(shown.value) * factors[shown.unit]
-    return float(quantity.value) * factors[quantity.unit] if quantity.unit in factors else None
+    shown, limit = quantity.in_reported_unit(limits)
+    return shown.above(limit)
 
 
 def _yes(value: Value | None) -> bool | None:
@@ -190,6 +217,7 @@ def _yes(value: Value | None) -> bool | None:
 def seizures(case: Case) -> tuple[Seizure, ...]:
     """Seizure events on the chart, oldest first: bedside events, then coded seizures."""
     found = []
+    limit = case.p(RULE)["long_seizure_minutes"]
     for o in case.chart.series("seizure_event"):
         kinds = set(o.value.codes) & {"clinical_focal", "clinical_generalized", "nonconvulsive_eeg"}
         if not kinds:
@@ -199,7 +227,7 @@ def seizures(case: Case) -> tuple[Seizure, ...]:
             Seizure(
                 o.when,
                 kinds != {"nonconvulsive_eeg"},
-                _minutes(length.quantity if length is not None else None),
+                _long(length.quantity if length is not None else None, limit),
                 _yes(o.component("returned_to_baseline")),
                 _yes(o.component("ended_by_treatment")),
                 of_observation(o),
@@ -210,23 +238,22 @@ def seizures(case: Case) -> tuple[Seizure, ...]:
             continue
         if condition.state not in (ConditionState.ACTIVE, ConditionState.HISTORY):
             continue
-        length_minutes = None
+        lasted_long = None
         if condition.end is not None and condition.onset.exact and condition.end.exact:
-            length_minutes = (condition.end.latest - condition.onset.earliest) / timedelta(minutes=1)
-        found.append(
-            Seizure(condition.onset, True, length_minutes, None, None, of_fact(condition, "seizure"))
-        )
+            lasted = condition.end.latest - condition.onset.earliest
+            lasted_long = lasted > timedelta(minutes=float(limit))
+        found.append(Seizure(condition.onset, True, lasted_long, None, None, of_fact(condition, "seizure")))
     return tuple(sorted(found, key=lambda s: (s.when.latest, s.evidence.reference)))
 
 
 def _seizure(case: Case, at: datetime, since: datetime, within: timedelta) -> DomainState | None:
     p = case.p(RULE)
+    start = max(since, at - within)
     for condition in case.chart.conditions.of("status_epilepticus"):
-        if condition.state is ConditionState.ACTIVE and _since(condition, since, at):
+        if _in_window(condition, start, since, at):
             return DomainState(
                 Domain.SEIZURE, 4, 4, "seizure.status", (of_fact(condition, "status_epilepticus"),)
             )
-    start = max(since, at - within)
     events = [s for s in seizures(case) if s.when.latest >= start and s.when.earliest <= at]
     if not events:
         none = case.chart.series("seizure_event").latest(at, within, lambda o: "none" in o.value.codes)
@@ -236,8 +263,7 @@ def _seizure(case: Case, at: datetime, since: datetime, within: timedelta) -> Do
             else DomainState(Domain.SEIZURE, 0, 0, "seizure.none", (of_observation(none),))
         )
     evidence = tuple(s.evidence for s in events)
-    limit = float(p["long_seizure_minutes"])
-    if any(s.minutes is not None and s.minutes > limit for s in events):
+    if any(s.long for s in events):
         return DomainState(Domain.SEIZURE, 4, 4, "seizure.long", evidence)
     window = hours(p["repeated_within_hours"])
     for one, other in pairwise(events):
@@ -247,7 +273,7 @@ def _seizure(case: Case, at: datetime, since: datetime, within: timedelta) -> Do
             return DomainState(Domain.SEIZURE, 4, 4, "seizure.repeated", evidence)
     if any(not s.convulsive and s.ended_by_treatment is False for s in events):
         return DomainState(Domain.SEIZURE, 3, 4, "seizure.eeg-ongoing", evidence)
-    unknown = all(s.minutes is None and s.returned is None for s in events)
+    unknown = all(s.long is None and s.returned is None for s in events)
     return DomainState(
         Domain.SEIZURE, 3, 3, "seizure.unknown-length" if unknown else "seizure.brief", evidence
     )
@@ -310,7 +336,8 @@ def _pressure(case: Case, at: datetime, since: datetime, within: timedelta) -> D
         for o in chart.series("raised_icp_sign").between(max(since, at - within), at)
         if o.value.codes and o.when.earliest <= at
     ]
-    positive = [o for o in signs if set(o.value.codes) - {"none"}]
+    cleared = max((o.when.latest for o in signs if set(o.value.codes) == {"none"}), default=since)
+    positive = [o for o in signs if set(o.value.codes) - {"none"} and o.when.latest >= cleared]
     if positive:
         return DomainState(Domain.PRESSURE, 4, 4, "pressure.sign", tuple(of_observation(o) for o in positive))
     for condition in chart.conditions.of("papilledema"):
@@ -358,11 +385,12 @@ def icans_now(case: Case) -> IcansState | None:
 def _state(case: Case, at: datetime, since: datetime) -> IcansState:
     within = hours(case.p(RULE)["bedside_max_age_hours"])
     sedation = sedation_at(case, at)
-    cognition, score, missing = _cognition(case, at)
+    cognition, score, wanted = _cognition(case, at)
     conscious = _consciousness(case, at, within)
-    has_data = score is not None or conscious is not None
-    if sedation:
-        cognition = conscious = None
+    has_data = conscious is not None or _assessed(case, at, within)
+    if sedation:  # what was seen before the sedation is a lower bound; its absence proves nothing
+        cognition = cognition if cognition is not None and cognition.low else None
+        conscious = conscious if conscious is not None and conscious.low else None
     others = [
         _seizure(case, at, since, within),
         _motor(case, at, since, within),
@@ -393,7 +421,7 @@ def _state(case: Case, at: datetime, since: datetime) -> IcansState:
         for domain, known in ((Domain.COGNITION, cognition), (Domain.CONSCIOUSNESS, conscious))
         if known is None
     )
-    names = (missing or "ice_score",) if cognition is None else ()
+    names = (wanted,) if cognition is None else ()
     if cognition is None and conscious is None:
         names = (*names, "consciousness_level")
         if low == 0:
@@ -401,8 +429,17 @@ def _state(case: Case, at: datetime, since: datetime) -> IcansState:
             if recorded is not None and recorded.grade is not None:
                 return replace(state, low=recorded.grade, high=recorded.grade, by_clinician=True)
             return state
-    open_ended = cognition is None and low < 4
+    open_ended = (cognition is None or bool(sedation)) and low < 4
     return replace(state, low=low, high=high, open_ended=open_ended, not_assessed=not_assessed, missing=names)
+
+
+def _assessed(case: Case, at: datetime, within: timedelta) -> bool:
+    """Something was charted on cognition or consciousness, sedated or not."""
+    scores = [*ice_scores(case), *capd_scores(case)]
+    levels = ("consciousness_level", "gcs_eye", "rass")
+    return newest(scores, at, within) is not None or any(
+        case.chart.series(concept).latest(at, within) is not None for concept in levels
+    )
 
 
 def _zero(cognition: DomainState, conscious: DomainState | None, score: Score) -> DomainState:
@@ -436,19 +473,11 @@ def _recorded_at(case: Case, at: datetime, since: datetime) -> Recorded | None:
 # --- onset
 
 
-def _abnormal(case: Case, at: datetime, since: datetime) -> Iterator[Moment]:
+def _abnormal(case: Case, since: datetime) -> Iterator[Moment]:
     """Times at which something spoke for ICANS."""
-    for score in ice_scores(case):
-        low_total = score.high is not None and ice_contribution(case, score.high) > 0
-        if low_total or score.not_testable == "unarousable":
-            yield score.when
-    for score in capd_scores(case):
-        if instrument(case) is Instrument.CAPD and score.low is not None and score.low > 0:
-            yield score.when
-    rows = {str(r["answer"]): int(r["low"]) for r in case.p(RULE).table("consciousness") if r.get("answer")}
-    for o in case.chart.series("consciousness_level"):
-        if any(rows.get(c, 0) > 0 for c in o.value.codes) and not sedation_at(case, o.when.latest):
-            yield o.when
+    for when in _low_scores_and_levels(case):
+        if not sedation_at(case, when.latest):
+            yield when
     for seizure in seizures(case):
         yield seizure.when
     for concept, bad in (
@@ -458,22 +487,53 @@ def _abnormal(case: Case, at: datetime, since: datetime) -> Iterator[Moment]:
         for o in case.chart.series(concept):
             if bad & set(o.value.codes):
                 yield o.when
+    for document in case.chart.documents.all:
+        if document.when is not None and {"focal_edema", "diffuse_edema"} & document.conclusions:
+            yield document.when
     for o in case.chart.series("raised_icp_sign"):
         if set(o.value.codes) - {"none"}:
             yield o.when
     for recorded in recorded_grades(case, "icans_grade", since):
         if recorded.grade:
             yield recorded.when
-    for condition in coded_episodes(case, "icans", since):
+    coded = [*coded_episodes(case, "icans", since)]
+    for concept in _CODED_SIGNS:
+        coded += coded_episodes(case, concept, since)
+    for condition in coded:
         if condition.onset is not None:
             yield condition.onset
+
+
+_CODED_SIGNS = ("status_epilepticus", "hemiparesis", "paraparesis", "papilledema", "cerebral_edema", "coma")
+
+
+def _low_scores_and_levels(case: Case) -> Iterator[Moment]:
+    """Assessments of cognition and consciousness that contribute a grade."""
+    chosen = instrument(case)
+    for score in ice_scores(case) if chosen is not Instrument.CAPD else ():
+        low_total = score.high is not None and ice_contribution(case, score.high) > 0
+        if low_total or score.not_testable == "unarousable":
+            yield score.when
+    for score in capd_scores(case) if chosen is not Instrument.ICE else ():
+        if (score.low is not None and score.low > 0) or score.not_testable == "unarousable":
+            yield score.when
+    rows = case.p(RULE).table("consciousness")
+    answers = {str(r["answer"]): int(r["low"]) for r in rows if r.get("answer")}
+    for o in case.chart.series("consciousness_level"):
+        if any(answers.get(c, 0) > 0 for c in o.value.codes):
+            yield o.when
+    for concept in ("gcs_eye", "rass"):
+        contributes = {int(r[concept]) for r in rows if r.get(concept) is not None and int(r["low"]) > 0}
+        for o in case.chart.series(concept):
+            if whole_number(o.value) in contributes:
+                yield o.when
 
 
 def _onset(case: Case, at: datetime, since: datetime) -> tuple[Moment | None, bool]:
     """Onset of the newest episode, and whether it is still open at `at`. A coded onset decides over the
     first abnormal finding."""
     times = sorted(
-        (m for m in _abnormal(case, at, since) if m.latest >= since and m.earliest <= at),
+        (m for m in _abnormal(case, since) if m.latest >= since and m.earliest <= at),
         key=lambda m: (m.earliest, m.latest),
     )
     if not times:
