@@ -11,6 +11,7 @@ from cards.finding import (
     Evidence,
     Finding,
     Indicator,
+    Items,
     Message,
     Missing,
     Outcome,
@@ -27,6 +28,7 @@ from cds.rules.grading.hemodynamics import hypotensive, infusions, pressures
 from fhir_mapping.chart import ConditionState, Observation
 
 RULE = "grading.icans-risk"
+_NAMED = 3  # factors that a summary has room for
 
 
 def _window(case: Case) -> tuple[datetime, datetime] | None:
@@ -119,6 +121,14 @@ def _factors(case: Case) -> Iterator[tuple[str, Evidence]]:
                 yield "early-crs", fact
 
 
+def _named(factors: tuple[str, ...]) -> Message:
+    shown = Items(tuple(msg(f"factor.{key}") for key in factors[:_NAMED]))
+    more = len(factors) - _NAMED
+    if more > 0:
+        return msg("summary.factors-more", factors=shown, more=more)
+    return msg("summary.factors", factors=shown)
+
+
 @rule(RULE)
 def predict_icans(case: Case) -> Iterator[Finding]:
     """Predictor (after the infusion) and risk factors, from lymphodepletion to day 10."""
@@ -135,19 +145,19 @@ def predict_icans(case: Case) -> Iterator[Finding]:
     if window is not None:
         hot, unstable = _hot(case, *window), _unstable(case, *window)
     factors = tuple(_factors(case))
+    names = tuple(dict.fromkeys(key for key, _ in factors))
     positive = hot is not None and unstable is not None
     detail: list[Block] = []
     evidence: list[Evidence] = []
+    summary: Message = msg("summary.none")
     if hot is not None and unstable is not None:
         assert hot.value.quantity is not None
-        shown = hot.value.quantity.reported
-        detail.append(
-            Paragraph(
-                msg("predictor", temperature=shown if shown else hot.value.quantity.value, when=hot.when)
-            )
-        )
+        shown = hot.value.quantity.reported or hot.value.quantity.value
+        within = case.p(RULE).int("window_hours")
+        detail.append(Paragraph(msg("predictor", temperature=shown, when=hot.when, hours=within)))
+        summary = msg("summary.positive", temperature=shown, hours=within)
         evidence += [of_observation(hot), unstable]
-    detail += [Bullet(msg(f"factor.{key}")) for key in dict.fromkeys(key for key, _ in factors)]
+    detail += [Bullet(msg(f"factor.{key}")) for key in names]
     evidence += [fact for _, fact in factors]
     missing: tuple[Missing, ...] = ()
     hour_unknown = (
@@ -156,18 +166,16 @@ def predict_icans(case: Case) -> Iterator[Finding]:
     if hour_unknown:
         detail.append(Bullet(msg("hour-unknown")))
     detail.append(Paragraph(msg("prophylaxis")))
-    summary: Message = msg("summary.none")
     outcome, indicator = Outcome.NOT_PRESENT, None
     if positive:
         outcome, indicator = Outcome.PREDICTOR_POSITIVE, Indicator.WARNING
-        summary = msg("summary.positive")
     elif factors:
         outcome, indicator = Outcome.INFO, Indicator.INFO
-        summary = msg("summary.factors", count=len({key for key, _ in factors}))
+        summary = _named(names)
     values: dict[str, str | int | bool | list[str]] = {
         "row": "predictor" if positive else "factors" if factors else "none",
         "predictor_positive": positive,
-        "factors": sorted({key for key, _ in factors}),
+        "factors": sorted(names),
     }
     if day is not None:
         values["day"] = day
