@@ -31,10 +31,12 @@ from cds.rules.after_cart import (
 )
 from cds.rules.dosing.steroid_course import SteroidRun, Tier, steroid_run
 from cds.rules.dosing.tocilizumab import may_give_now, tocilizumab_doses
+from cds.rules.grading.crs_course import Course
 from cds.rules.grading.crs_episode import CrsState, Gate, crs_applies, crs_at, crs_now
 from cds.rules.grading.fever import hours
 from cds.rules.grading.hemodynamics import running_at
 from cds.rules.grading.icans_episode import icans_now
+from cds.rules.grading.iec_hs_episode import Status, iec_hs_now
 from fhir_mapping.chart import Amount, ConditionState, DrugRecord, Moment
 from fhir_mapping.units import convert
 
@@ -178,19 +180,25 @@ def response_since(case: Case, index: datetime) -> Response:
 
 
 def iec_hs_leads(case: Case, state: CrsState) -> bool:
-    """IEC-HS is recorded as present and CRS has given way to it: signs without present fever, or signs after
-    a clinician closed CRS, are then no reason for another IL-6 blocker."""
+    """IEC-HS is present and CRS has given way to it: signs without present fever, or signs after a clinician
+    closed CRS, are then no reason for another IL-6 blocker."""
     start = therapy_start(case)
     assert start is not None
     graded = recorded_grades(case, "iec_hs_grade", start)
     coded = [c for c in coded_episodes(case, "iec_hs", start) if c.state is ConditionState.ACTIVE]
-    present = bool(graded[-1].grade) if graded else bool(coded)
-    if not present:
+    stated = bool(graded[-1].grade) if graded else bool(coded)
+    if not stated and not _consistent_after_crs(case):
         return False
     if state.gate not in (Gate.FEVER, Gate.INFECTION):
         return state.gate is not Gate.CLINICIAN
     crs = recorded_grades(case, "crs_grade", start)
     return bool(crs) and crs[-1].grade == 0
+
+
+def _consistent_after_crs(case: Case) -> bool:
+    """IEC-HS by its criteria, begun when CRS had resolved."""
+    state = iec_hs_now(case)
+    return state is not None and state.status is Status.CONSISTENT and state.course.course is Course.RESOLVED
 
 
 def _episode_doses(case: Case, state: CrsState) -> tuple[DrugRecord, ...]:

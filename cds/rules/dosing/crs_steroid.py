@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
-from math import ceil
 
 from cards.finding import (
     Block,
@@ -35,14 +34,19 @@ from cds.rules.dosing.steroid_course import (
     dexamethasone,
     dose_mg,
     in_crs_steroids,
+    off_pulse_step,
+    planned_days,
+    pulse_begin,
     pulse_end,
     pulse_step,
     steroid_run,
+    tier_day,
     tier_name,
 )
 from cds.rules.grading.crs_episode import Gate, crs_applies, crs_now
 from cds.rules.grading.icans_episode import icans_now
-from fhir_mapping.chart import Amount, DrugRecord, DrugState, Moment, instant
+from cds.rules.grading.iec_hs_episode import iec_hs_now
+from fhir_mapping.chart import Amount, DrugRecord, DrugState
 
 RULE = "dosing.crs-steroid"
 OTHER_REASONS = frozenset(
@@ -95,48 +99,23 @@ def needed_tier(case: Case, step: Step | None) -> Needed:
 # --- judging a draft
 
 
-def _days(draft: DrugRecord, case: Case) -> tuple[date, ...]:
-    """Planned days of the draft."""
-    doses = draft.timing.doses
-    if not doses:
-        first = draft.timing.first
-        return (case.today if first is None else first.first_date,)
-    return tuple(dict.fromkeys(m.first_date for m in doses))
-
-
 def _adult_tier_mg(case: Case, tier: Tier) -> Decimal:
     p = case.p(RULE)
     return p["d20_mg"] if tier is Tier.D20 else p["d10_mg"]
 
 
-def _pulse_faults(case: Case, draft: DrugRecord, mg: Decimal, run: SteroidRun | None) -> Iterator[Fault]:
+def _pulse_fault(case: Case, draft: DrugRecord) -> Fault | None:
     """Methylprednisolone against the course: the dose of each planned day."""
-    p = case.p(RULE)
-    for day in _days(draft, case):
-        number = (
-            run.day_at(day)
-            if run is not None and run.tier is Tier.MP
-            else (day - _days(draft, case)[0]).days + 1
-        )
-        step = pulse_step(case, number)
-        shown = Amount(mg, "mg")
-        if step is None:
-            yield Fault(
-                "MP", Outcome.REVIEW, Indicator.WARNING, msg("summary.pulse-over", day=number, dose=shown)
-            )
-            return
-        right, per_day = step
-        per_day_drafted = draft.timing.per_day
-        wrong_dose = abs(mg - right) * 100 > right * p["tolerance_pct"]
-        wrong_count = per_day_drafted is not None and per_day_drafted != per_day
-        if wrong_dose or wrong_count:
-            yield Fault(
-                "MP",
-                Outcome.WRONG_DOSE,
-                Indicator.WARNING,
-                msg("summary.pulse-step", day=number, right=Amount(right, "mg"), times=per_day, dose=shown),
-            )
-            return
+    off = off_pulse_step(case, draft)
+    if off is None:
+        return None
+    shown = Amount(off.mg, "mg")
+    if off.right is None:
+        text = msg("summary.pulse-over", day=off.day, dose=shown)
+        return Fault("MP", Outcome.REVIEW, Indicator.WARNING, text)
+    right, per_day = off.right
+    text = msg("summary.pulse-step", day=off.day, right=Amount(right, "mg"), times=per_day, dose=shown)
+    return Fault("MP", Outcome.WRONG_DOSE, Indicator.WARNING, text)
 
 
 def _dose_faults(case: Case, draft: DrugRecord, mg: Decimal, needed: Needed) -> Iterator[Fault]:
@@ -195,33 +174,14 @@ def _child_faults(case: Case, draft: DrugRecord, mg: Decimal, needed: Needed) ->
         )
 
 
-def _tier_days(begun: Moment, last: Moment) -> int:
-    """Days that a tier has run by its last dose. Of clock times each begun 24 h is a day (twelve doses every
-    6 h are three days, whatever the hour of the first); else calendar days."""
-    if begun.exact and last.exact:
-        return max(1, ceil((last.latest - begun.latest) / timedelta(days=1)))
-    return (last.first_date - begun.first_date).days + 1
-
-
-def _length_fault(case: Case, draft: DrugRecord, mg: Decimal, run: SteroidRun | None) -> Fault | None:
+def _length_fault(case: Case, draft: DrugRecord) -> Fault | None:
     """More than three days on one dexamethasone tier without a new decision."""
     most = case.p(RULE).int("tier_max_days")
-    now = instant(case.now)
-    doses = draft.timing.doses or ((draft.timing.first or now),)
-    days = _tier_days(doses[0], doses[-1])
-    if run is not None and run.tier in (Tier.D10, Tier.D20) and _same_dose(case, run, mg):
-        days = max(run.day_at(doses[0].first_date), _tier_days(run.start, doses[-1]))
-    if days > most:
-        return Fault(
-            "duration", Outcome.REVIEW, Indicator.WARNING, msg("summary.duration", day=days, most=most)
-        )
-    return None
-
-
-def _same_dose(case: Case, run: SteroidRun, mg: Decimal) -> bool:
-    """The draft goes on with the dose that runs; another dose begins a new tier."""
-    running = dose_mg(case, run.records[-1])
-    return running is not None and abs(running - mg) * 100 <= running * case.p(RULE)["tolerance_pct"]
+    last = tier_day(case, draft)
+    if last <= most:
+        return None
+    text = msg("summary.duration", day=last, most=most)
+    return Fault("duration", Outcome.REVIEW, Indicator.WARNING, text)
 
 
 def _off_ladder(
@@ -254,11 +214,12 @@ def _faults(case: Case, draft: DrugRecord, mg: Decimal, step: Step | None) -> li
             return []
         if is_adult(case):
             if needed.tier is Tier.MP or on_pulse:
-                found += _pulse_faults(case, draft, mg, run)
+                if (fault := _pulse_fault(case, draft)) is not None:
+                    found.append(fault)
             else:
                 found.append(Fault("tier", Outcome.REVIEW, Indicator.WARNING, msg("summary.not-yet-pulse")))
         return found
-    if (length := _length_fault(case, draft, mg, run)) is not None:
+    if (length := _length_fault(case, draft)) is not None:
         found.append(length)
     found += (
         _dose_faults(case, draft, mg, needed) if is_adult(case) else _child_faults(case, draft, mg, needed)
@@ -288,8 +249,11 @@ def check_steroid(case: Case) -> Iterator[Finding]:
     step = crs_step(case)
     if step is not None and step.node is Node.IEC_HS:
         return  # the steroid treats IEC-HS
-    if resolved and icans_tier(case) is not Tier.NONE:
-        return  # the steroid treats ICANS
+    hyperinflammation = iec_hs_now(case)
+    if resolved and (
+        icans_tier(case) is not Tier.NONE or (hyperinflammation is not None and hyperinflammation.established)
+    ):
+        return  # the steroid treats ICANS or IEC-HS
     for draft in drafts:
         yield _judge(case, draft, step)
 
@@ -399,15 +363,18 @@ def _values(
         values["needed_mg"] = right
     if run is not None:
         values["running_tier"] = run.tier.name
-        day = run.day_at(_days(draft, case)[0])
+        day = run.day_at(planned_days(case, draft.timing)[0])
         values["course_day"] = day
         if run.tier is Tier.MP:
             values["course_end"] = pulse_end(case, run.start.first_date)
             if (expected := pulse_step(case, day)) is not None:
                 values["needed_mg"], values["needed_per_day"] = expected
-    elif needed.tier is Tier.MP and is_adult(case) and (first := pulse_step(case, 1)) is not None:
-        values["needed_mg"], values["needed_per_day"] = first
-        values["course_end"] = pulse_end(case, _days(draft, case)[0])
+    elif needed.tier is Tier.MP and is_adult(case):
+        first = planned_days(case, draft.timing)[0]
+        begin = pulse_begin(case) or first
+        values["course_end"] = pulse_end(case, begin)
+        if (expected := pulse_step(case, (first - begin).days + 1)) is not None:
+            values["needed_mg"], values["needed_per_day"] = expected
     return values
 
 

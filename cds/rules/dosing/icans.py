@@ -36,19 +36,31 @@ from cards.finding import (
 )
 from cds.engine.case import Case, once_per_case
 from cds.engine.rule import rule
-from cds.rules.after_cart import clinical_course, dosing_weight, evidence_of_drug, in_icu, therapy_start
+from cds.rules.after_cart import (
+    clinical_course,
+    dosing_weight,
+    evidence_of_drug,
+    in_icu,
+    therapy_start,
+    unread_dose,
+)
 from cds.rules.body_size import is_adult
 from cds.rules.dosing.crs_ladder import Node, crs_step
 from cds.rules.dosing.steroid_course import (
     SteroidRun,
     Tier,
     dose_mg,
+    doses_per_day,
     in_crs_steroids,
     methylprednisolone_course,
+    off_pulse_step,
+    planned_days,
+    pulse_begin,
     pulse_end,
     pulse_step,
     steroid_in_force,
     steroid_run,
+    tier_day,
 )
 from cds.rules.grading.crs_episode import crs_applies, crs_now
 from cds.rules.grading.icans_episode import Domain, IcansState, icans_at, icans_now
@@ -213,6 +225,12 @@ def _dexamethasone(case: Case, repeat: Repeat, label: str, *, recommended: bool)
         shown_label = msg("suggest.dexamethasone-no-weight")
     else:
         values: dict[str, Shown] = {"dose": Amount(mg, "mg")}
+        if repeat.every_hours is not None:
+            values["every"] = repeat.every_hours
+        if repeat.days is not None:
+            values["days"] = repeat.days
+        if repeat.count is not None:
+            values["count"] = repeat.count
         shown_label = Message(label, values)
     proposal = DrugProposal(
         "dexamethasone",
@@ -241,7 +259,8 @@ def _low_dose(case: Case) -> Suggestion | None:
         case.now,
         reason="icans",
     )
-    label = msg("suggest.methylprednisolone-low", dose=Amount(mg, "mg"))
+    every = p["methylprednisolone_interval_hours"]
+    label = msg("suggest.methylprednisolone-low", dose=Amount(mg, "mg"), every=every)
     return Suggestion("methylprednisolone-low", label, (Create(proposal),))
 
 
@@ -296,11 +315,32 @@ def _suggestions(case: Case, plan: Plan) -> tuple[Suggestion, ...]:
 # --- texts
 
 
+def _step_text(case: Case, row: str) -> Message:
+    """The row as the sources print it, with the figures in force here."""
+    p = case.p(RULE)
+    figures: dict[str, Shown] = {
+        "dose": Amount(p["dexamethasone_mg"], "mg"),
+        "child": Amount(p["dexamethasone_child_mg_per_kg"], "mg/kg"),
+        "early": p["early_interval_hours"],
+        "early_max": p["early_interval_max_hours"],
+        "early_doses": p.int("early_doses"),
+        "every": p["repeat_interval_hours"],
+        "every_max": p["repeat_interval_max_hours"],
+        "days": p.int("tier_max_days"),
+        "low": Amount(p["methylprednisolone_mg_per_kg"], "mg/kg"),
+        "low_every": p["methylprednisolone_interval_hours"],
+        "pulse_child": Amount(p["pulse_child_mg_per_kg"], "mg/kg"),
+        "pulse_days": p.int("pulse_days"),
+    }
+    return Message(f"step.{row}", figures)
+
+
 def _detail(case: Case, plan: Plan) -> Iterator[Block]:
     p = case.p(RULE)
-    yield Paragraph(msg(f"step.{plan.row.value}"))
+    yield Paragraph(_step_text(case, plan.row.value))
     if plan.state.high is not None and plan.state.high > plan.grade and not plan.state.open_ended:
-        yield Paragraph(msg("range", high=plan.state.high, plan=msg(f"step.{min(plan.state.high, 4)}")))
+        higher = _step_text(case, str(min(plan.state.high, 4)))
+        yield Paragraph(msg("range", high=plan.state.high, plan=higher))
     if plan.grade == 1 and plan.row is not Row.IMPROVED:
         key = "early.unknown" if plan.early is None else "early.yes" if plan.early else "early.no"
         yield Bullet(msg(key, hours=p.int("early_onset_hours")))
@@ -511,98 +551,141 @@ def _instead(case: Case, plan: Plan, draft: DrugRecord) -> tuple[Suggestion, ...
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True)
+class Right:
+    """What the row lets one dose be. `mg` None: not computable; `most`: a child's maximum; `every`: shortest
+    and longest interval in hours; `days`: longest run before a new decision."""
+
+    mg: Decimal | None
+    most: Decimal
+    every: tuple[Decimal, Decimal]
+    days: int | None = None
+
+
 def _steroid(case: Case, plan: Plan, draft: DrugRecord) -> Iterator[Finding]:
     """A steroid drafted for ICANS against the grade's row."""
-    p = case.p(RULE)
-    adult = is_adult(case)
-    mg = dose_mg(case, draft)
-    if adult is None or mg is None:
-        unreadable = draft.dose.unreadable if draft.dose is not None else ""
-        lacking: tuple[Missing, ...] = (
-            Missing("birth_date")
-            if adult is None
-            else Missing(draft.ingredients[0], resource=draft.reference, text=unreadable),
-        )
-        if draft.dose is not None and draft.dose.amount is not None and mg is None:
-            lacking = (*lacking[:0], *dosing_weight(case).missing)
-        if draft.dose is not None:
-            yield _finding(
-                case,
-                plan,
-                draft,
-                Outcome.CANNOT_CHECK,
-                Indicator.WARNING,
-                msg("summary.cannot-check"),
-                row="steroid",
-                missing=lacking,
-            )
+    if plan.row is Row.IMPROVED:
         return
-    pulse = "methylprednisolone" in draft.concepts
-    rights: list[tuple[Decimal | None, Decimal]] = []  # acceptable dose, and the most a dose may be
+    adult, mg = is_adult(case), dose_mg(case, draft)
+    if adult is None or mg is None:
+        yield _unchecked(case, plan, draft, adult)
+        return
+    fault = _wrong_drug(case, plan, draft, mg)
+    on_pulse = plan.tier is Tier.MP or (plan.run is not None and plan.run.tier is Tier.MP)
+    if fault is None and on_pulse and adult:
+        fault = _pulse_fault(case, draft)
+    if fault is not None:
+        yield _wrong(case, plan, draft, fault)
+        return
+    right = _pulse_right(case, draft) if on_pulse else _right(case, plan, draft)
+    if right is not None:
+        yield from _against(case, plan, draft, mg, right)
+
+
+def _unchecked(case: Case, plan: Plan, draft: DrugRecord, adult: bool | None) -> Finding:
+    readable = draft.dose is not None and draft.dose.amount is not None
+    lacking: tuple[Missing, ...] = dosing_weight(case).missing
+    if not readable:
+        lacking = (unread_dose(draft, draft.ingredients[0]),)
+    if adult is None:
+        lacking = (Missing("birth_date"),)
+    return _finding(
+        case,
+        plan,
+        draft,
+        Outcome.CANNOT_CHECK,
+        Indicator.WARNING,
+        msg("summary.cannot-check"),
+        row="steroid",
+        missing=lacking,
+    )
+
+
+def _wrong_drug(case: Case, plan: Plan, draft: DrugRecord, mg: Decimal) -> Message | None:
+    """The row asks for another steroid, or for none."""
     run = plan.run
     if plan.tier is Tier.MP or (run is not None and run.tier is Tier.MP):
-        if not pulse:
-            yield _wrong(case, plan, draft, msg("summary.pulse-due", grade=plan.grade, dose=Amount(mg, "mg")))
-            return
-        day = 1
-        if run is not None and run.tier is Tier.MP:
-            first = draft.timing.first
-            day = run.day_at(case.today if first is None else first.first_date)
-        if adult:
-            step = pulse_step(case, day)
-            if step is None:
-                yield _wrong(case, plan, draft, msg("summary.pulse-over", day=day))
-                return
-            rights.append((step[0], step[0]))
-        else:
-            rights.append((child_pulse_mg(case) if day <= p["pulse_days"] else None, p["pulse_child_max_mg"]))
-    elif pulse:
-        if plan.row is Row.G3:
-            low = low_dose_mg(case)
-            if low is not None:
-                rights.append((low, low))
-        else:
-            yield _wrong(case, plan, draft, msg("summary.not-yet-pulse", grade=plan.grade))
-            return
-    elif plan.row is Row.G1:
+        if "methylprednisolone" in draft.concepts:
+            return None
+        return msg("summary.pulse-due", grade=plan.grade, dose=Amount(mg, "mg"))
+    if "methylprednisolone" in draft.concepts:
+        return None if plan.row is Row.G3 else msg("summary.not-yet-pulse", grade=plan.grade)
+    if plan.row is Row.G1:
         key = "summary.grade-1-unknown" if plan.early is None else "summary.grade-1"
-        yield _wrong(case, plan, draft, msg(key, hours=p.int("early_onset_hours")))
-        return
-    elif plan.row is Row.IMPROVED:
-        return
-    else:
-        right = dexamethasone_mg(case)
-        most = p["dexamethasone_mg"] if adult else p["dexamethasone_child_max_mg"]
-        rights.append((right, most))
-    yield from _dose(case, plan, draft, mg, rights)
+        return msg(key, hours=case.p(RULE).int("early_onset_hours"))
+    return None
 
 
-def _dose(
-    case: Case, plan: Plan, draft: DrugRecord, mg: Decimal, rights: list[tuple[Decimal | None, Decimal]]
-) -> Iterator[Finding]:
+def _pulse_fault(case: Case, draft: DrugRecord) -> Message | None:
+    """An adult's methylprednisolone against the course: the dose and number of doses of each planned day."""
+    off = off_pulse_step(case, draft)
+    if off is None:
+        return None
+    if off.right is None:
+        return msg("summary.pulse-over", day=off.day)
+    right, per_day = off.right
+    return msg(
+        "summary.pulse-step",
+        day=off.day,
+        dose=Amount(off.mg, "mg"),
+        right=Amount(right, "mg"),
+        times=per_day,
+    )
+
+
+def _pulse_right(case: Case, draft: DrugRecord) -> Right | None:
+    """A child's high dose; the adult's course is judged day by day, a child's taper not at all."""
+    if is_adult(case):
+        return None
     p = case.p(RULE)
-    tolerance = p["tolerance_pct"] / 100
-    for right, most in rights:
-        if is_adult(case) is False and mg > most:
-            indicator = Indicator.CRITICAL if mg > 2 * most else Indicator.WARNING
-            yield _finding(
-                case,
-                plan,
-                draft,
-                Outcome.OVER_MAXIMUM,
-                indicator,
-                msg("summary.child-maximum", dose=Amount(mg, "mg"), maximum=Amount(most, "mg")),
-                row="child-maximum",
-            )
-            return
-        if right is not None and plan.crs_tier <= plan.tier and abs(mg - right) > right * tolerance:
-            yield _wrong(
-                case,
-                plan,
-                draft,
-                msg("summary.dose", grade=plan.grade, dose=Amount(mg, "mg"), right=Amount(right, "mg")),
-            )
-            return
+    first = planned_days(case, draft.timing)[0]
+    day = (first - (pulse_begin(case) or first)).days + 1
+    daily = (Decimal(24), Decimal(24)) if day <= p["pulse_days"] else (Decimal(0), Decimal(24))
+    mg = child_pulse_mg(case) if day <= p["pulse_days"] else None
+    return Right(mg, p["pulse_child_max_mg"], daily)
+
+
+def _right(case: Case, plan: Plan, draft: DrugRecord) -> Right | None:
+    """Dose, interval and length of the row for grades 1 to 3; None where the dose cannot be computed."""
+    p = case.p(RULE)
+    days = p.int("tier_max_days")
+    if "methylprednisolone" in draft.concepts:
+        low = low_dose_mg(case)
+        twice = p["methylprednisolone_interval_hours"]
+        return None if low is None else Right(low, low, (twice, twice), days)
+    most = p["dexamethasone_mg"] if is_adult(case) else p["dexamethasone_child_max_mg"]
+    shortest = p["repeat_interval_hours"]
+    every = {
+        Row.G1_EARLY: (p["early_interval_hours"], p["early_interval_max_hours"]),
+        Row.G2: (shortest, p["repeat_interval_max_hours"]),
+    }.get(plan.row, (shortest, shortest))
+    return Right(dexamethasone_mg(case), most, every, days)
+
+
+def _against(case: Case, plan: Plan, draft: DrugRecord, mg: Decimal, right: Right) -> Iterator[Finding]:
+    if is_adult(case) is False and mg > right.most:
+        indicator = Indicator.CRITICAL if mg > 2 * right.most else Indicator.WARNING
+        text = msg("summary.child-maximum", dose=Amount(mg, "mg"), maximum=Amount(right.most, "mg"))
+        yield _finding(case, plan, draft, Outcome.OVER_MAXIMUM, indicator, text, row="child-maximum")
+        return
+    tolerance = case.p(RULE)["tolerance_pct"] / 100
+    for_crs = plan.crs_tier > plan.tier  # the higher tier of the two rules is the CRS rule's to judge
+    if right.mg is not None and not for_crs and abs(mg - right.mg) > right.mg * tolerance:
+        text = msg("summary.dose", grade=plan.grade, dose=Amount(mg, "mg"), right=Amount(right.mg, "mg"))
+        yield _wrong(case, plan, draft, text)
+        return
+    per_day = doses_per_day(draft.timing)
+    shortest, longest = right.every
+    if per_day and not for_crs and not shortest <= 24 / per_day <= longest:
+        key = "summary.interval" if shortest == longest else "summary.interval-range"
+        text = msg(key, grade=plan.grade, every=24 / per_day, shortest=shortest, longest=longest)
+        yield _wrong(case, plan, draft, text)
+        return
+    last = tier_day(case, draft)
+    if right.days is not None and last > right.days:
+        text = msg("summary.duration", day=last, most=right.days)
+        yield _finding(case, plan, draft, Outcome.REVIEW, Indicator.WARNING, text, row="duration")
+        return
     yield _finding(
         case, plan, draft, Outcome.PASS, None, msg("summary.pass", grade=plan.grade), row=plan.row.value
     )

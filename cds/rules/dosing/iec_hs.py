@@ -31,6 +31,7 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.after_cart import evidence_of_drug
 from cds.rules.body_size import is_adult
+from cds.rules.dosing.crs_ladder import iec_hs_leads
 from cds.rules.dosing.iec_hs_doses import (
     RULE,
     Dose,
@@ -278,10 +279,10 @@ def _on_orders(case: Case) -> Iterator[Finding]:
 
 
 def _crs_over(case: Case) -> bool:
-    """CRS is graded 0 now, or had resolved when last documented."""
+    """CRS is graded 0 now, has given way to IEC-HS, or had resolved when last documented."""
     state = crs_now(case)
     if state.low is not None:
-        return state.low == 0
+        return state.low == 0 or iec_hs_leads(case, state)
     return crs_course(case, case.now).course in (Course.RESOLVED, Course.NEVER, Course.UNDOCUMENTED)
 
 

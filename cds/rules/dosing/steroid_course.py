@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import IntEnum
+from math import ceil
 
 from cards.finding import Basis, Create, DrugProposal, Message, Repeat, Shown, Suggestion
 from cds.engine.case import Case, once_per_case
 from cds.rules.after_cart import doses_since, dosing_weight, therapy_start
 from cds.rules.body_size import is_adult
 from cds.rules.grading.fever import hours
-from fhir_mapping.chart import Amount, DrugRecord, DrugState, Moment, Route
+from fhir_mapping.chart import Amount, Dose, DrugRecord, DrugState, Moment, Route, Timing, instant
 
 RULE = "dosing.crs-steroid"
 OTHER_PURPOSES = frozenset({"purpose_premedication", "purpose_antiemetic", "purpose_replacement"})
@@ -60,9 +61,13 @@ def in_crs_steroids(record: DrugRecord) -> bool:
 
 def dose_mg(case: Case, record: DrugRecord) -> Decimal | None:
     """The dose of one administration in mg; per-kg doses by the current weight."""
-    if record.dose is None or record.dose.amount is None:
+    return _mg(case, record.dose)
+
+
+def _mg(case: Case, dose: Dose | None) -> Decimal | None:
+    if dose is None or dose.amount is None:
         return None
-    amount = record.dose.amount
+    amount = dose.amount
     if amount.unit == "mg":
         return amount.value
     if amount.unit == "mg/kg":
@@ -212,6 +217,90 @@ def pulse_step(case: Case, day: int) -> tuple[Decimal, int] | None:
 def pulse_end(case: Case, first: date) -> date:
     """Last day of a methylprednisolone course that began on `first`."""
     return first + timedelta(days=max(int(r["to_day"]) for r in case.p(RULE).table("methylprednisolone")) - 1)
+
+
+# --- drafts
+
+
+def planned_days(case: Case, timing: Timing) -> tuple[date, ...]:
+    """Days on which an order gives a dose; its first day, or today, where it lists none."""
+    if timing.doses:
+        return tuple(dict.fromkeys(m.first_date for m in timing.doses))
+    return (case.today if timing.first is None else timing.first.first_date,)
+
+
+def doses_per_day(timing: Timing) -> Decimal | None:
+    """Doses per day as ordered; None where the order states no rhythm."""
+    if timing.per_day is not None:
+        return timing.per_day
+    return Decimal(24) / timing.interval_hours if timing.interval_hours else None
+
+
+def tier_day(case: Case, draft: DrugRecord) -> int:
+    """Day of a dexamethasone tier that the draft reaches: of the tier that runs on the same dose, else of its
+    own first dose. Another dose begins a new tier."""
+    run = steroid_run(case)
+    doses = draft.timing.doses or ((draft.timing.first or instant(case.now)),)
+    days = _tier_days(doses[0], doses[-1])
+    if run is None or run.tier not in (Tier.D10, Tier.D20):
+        return days
+    mg, running = dose_mg(case, draft), dose_mg(case, run.records[-1])
+    tolerance = case.p(RULE)["tolerance_pct"]
+    if mg is None or running is None or abs(running - mg) * 100 > running * tolerance:
+        return days
+    return max(run.day_at(doses[0].first_date), _tier_days(run.start, doses[-1]))
+
+
+def _tier_days(begun: Moment, last: Moment) -> int:
+    """Days that a tier has run by its last dose. Of clock times each begun 24 h is a day (twelve doses every
+    6 h are three days, whatever the hour of the first); else calendar days."""
+    if begun.exact and last.exact:
+        return max(1, ceil((last.latest - begun.latest) / timedelta(days=1)))
+    return (last.first_date - begun.first_date).days + 1
+
+
+def pulse_begin(case: Case) -> date | None:
+    """Day 1 of the high-dose course: that of the course that runs, else the first drafted dose of its size
+    (its later steps are drafts of their own)."""
+    run = steroid_run(case)
+    if run is not None and run.tier is Tier.MP:
+        return run.start.first_date
+    drafts = [
+        d
+        for d in case.chart.drafts.drugs.of("methylprednisolone")
+        if in_crs_steroids(d) and tier_of(case, d) is Tier.MP
+    ]
+    return min((planned_days(case, d.timing)[0] for d in drafts), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class OffStep:
+    """A drafted dose that is not the step of its day of the course. `right`: mg and doses per day of that
+    step; None after the end of the course."""
+
+    day: int
+    mg: Decimal
+    right: tuple[Decimal, int] | None
+
+
+def off_pulse_step(case: Case, draft: DrugRecord) -> OffStep | None:
+    """The first planned day on which a methylprednisolone draft leaves the course, by dose or by number of
+    doses; None where it keeps to it, or its dose cannot be read."""
+    tolerance = case.p(RULE)["tolerance_pct"] / 100
+    begin = pulse_begin(case)
+    orders = [(i.dose, i.timing) for i in draft.instructions] or [(draft.dose, draft.timing)]
+    for dose, timing in orders:
+        mg = _mg(case, dose)
+        if mg is None:
+            continue
+        days = planned_days(case, timing)
+        per_day = doses_per_day(timing)
+        for day in days:
+            number = (day - (begin or days[0])).days + 1
+            step = pulse_step(case, number)
+            if step is None or abs(mg - step[0]) > step[0] * tolerance or per_day not in (None, step[1]):
+                return OffStep(number, mg, step)
+    return None
 
 
 # --- proposals

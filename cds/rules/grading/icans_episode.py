@@ -190,7 +190,7 @@ def _in_window(condition: Condition, start: datetime, since: datetime, at: datet
 
 @dataclass(frozen=True, slots=True)
 class Seizure:
-    """One seizure event. `long`: over the limit (None: length not recorded, or a bound that leaves it open)."""
+    """One seizure event. `long`: over the limit; None where no length, or a bound that leaves it open."""
 
     when: Moment
     convulsive: bool
