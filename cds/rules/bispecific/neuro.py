@@ -1,4 +1,4 @@
-"""ICANS and other neurotoxicity after tarlatamab: graded, suspected by symptoms, or seen once."""
+"""ICANS and other neurotoxicity after tarlatamab or another listed engager: graded, suspected, seen once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from cards.finding import Evidence
 from cds.engine.case import Case, once_per_case
 from cds.rules.after_cart import closings, coded_episodes, recorded_grades
-from cds.rules.bispecific.tarlatamab import exposures, start_of
+from cds.rules.bispecific.tarlatamab import engager_exposures, start_of
 from cds.rules.bispecific.toxicity import tarlatamab_view
 from cds.rules.grading.bedside import Score
 from cds.rules.grading.icans_episode import icans_at
@@ -28,11 +28,19 @@ _SYMPTOM_CONDITIONS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """One episode of ICANS: its onset, its worst grade."""
+
+    onset: Moment
+    worst: int
+
+
+@dataclass(frozen=True, slots=True)
 class NeuroState:
     """`grade` now (None: cannot be graded), `ever` the worst grade recorded, `onset` of the open episode.
 
     `symptoms` are facts that ask for an ICE score; `ice` the newest total. `unresolved` an open ICANS
-    episode; `resolved` when the last one ended.
+    episode; `resolved` when the last one ended; `newest` the latest episode, open or not.
     """
 
     grade: int | None
@@ -44,6 +52,7 @@ class NeuroState:
     symptoms: tuple[Evidence, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     clinician: bool = False
+    newest: Run | None = None
 
 
 def ice_total(score: Score) -> int | None:
@@ -75,9 +84,9 @@ def _symptoms(case: Case, since: datetime) -> Iterator[Evidence]:
 def neuro_state(case: Case) -> NeuroState | None:
     """Neurotoxicity since the first dose; None before any. The bedside grade is that of grading.icans."""
     view = tarlatamab_view(case)
-    if view is None or not exposures(case):
+    if view is None:
         return None
-    since = start_of(exposures(case)[0], case.now)
+    since = start_of(engager_exposures(case)[0], case.now)
     shared = icans_at(view, case.now, since)
     recorded = recorded_grades(view, "icans_grade", since)
     coded = coded_episodes(view, "icans", since)
@@ -133,7 +142,29 @@ def neuro_state(case: Case) -> NeuroState | None:
         tuple(_symptoms(case, since)),
         tuple(evidence),
         clinician,
+        max(
+            [
+                *_runs([(r.grade or 0, r.when) for r in recorded]),
+                *_runs(computed),
+                *(Run(c.onset, c.grade.value) for c in coded if c.onset is not None and c.grade is not None),
+            ],
+            key=lambda run: (run.onset.latest, run.worst),
+            default=None,
+        ),
     )
+
+
+def _runs(grades: list[tuple[int, Moment]]) -> Iterator[Run]:
+    """Every run of grades >= 1."""
+    current: Run | None = None
+    for grade, when in grades:
+        if grade:
+            current = Run(when, grade) if current is None else Run(current.onset, max(current.worst, grade))
+        elif current is not None:
+            yield current
+            current = None
+    if current is not None:
+        yield current
 
 
 def _run_start(grades: list[tuple[int, Moment]]) -> Moment | None:

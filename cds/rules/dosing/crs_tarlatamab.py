@@ -85,9 +85,9 @@ def _advice(case: Case, found: TarlatamabCrs, grade: int, reference: str) -> Fin
     if not during or grade > 1:
         blocks.append(Bullet(msg(f"after.{grade}")))
     if late:
-        blocks.append(Bullet(msg("after.1-late")))
+        blocks.append(Bullet(msg("after.1-late", hours=case.p(RULE).int("persist_hours"))))
     elif grade == 1 and late is None:
-        blocks.append(Bullet(msg("onset-unknown")))
+        blocks.append(Bullet(msg("onset-unknown", hours=case.p(RULE).int("persist_hours"))))
     if grade < 4:
         blocks.append(Bullet(msg("hold")))
     if grade >= 3:
@@ -95,17 +95,17 @@ def _advice(case: Case, found: TarlatamabCrs, grade: int, reference: str) -> Fin
     infected = bool(found.state.infections)
     if infected:
         blocks.append(Bullet(msg("serious-infection")))
-    steroid = grade >= 2
     optional = grade == 2 or bool(late)
-    suggestions, missing = _orders(case, grade, bool(late), infected, blocks)
+    suggestions, missing, doses = _orders(case, grade, bool(late), infected, blocks)
     history = crs_history(case)
     stop = grade >= 4 or (history is not None and history.ever >= 4)
     values: dict[str, Scalar] = {
         "row": f"G{grade}",
         "column": column,
-        "steroid": steroid,
+        "steroid": "consider" if late else grade >= 2,
         "tocilizumab": "advise" if grade >= 3 else "consider" if optional else "no",
         "tarlatamab": "stop" if stop else "hold",
+        **doses,
     }
     if found.onset is not None and found.onset.exact:
         values["hours_since_onset"] = round((case.now - found.onset.earliest) / timedelta(hours=1))
@@ -128,13 +128,15 @@ def _advice(case: Case, found: TarlatamabCrs, grade: int, reference: str) -> Fin
 
 def _orders(
     case: Case, grade: int, late: bool, infected: bool, blocks: list[Block]
-) -> tuple[tuple[Suggestion, ...], tuple[Missing, ...]]:
+) -> tuple[tuple[Suggestion, ...], tuple[Missing, ...], dict[str, Scalar]]:
+    """Suggested orders, what a dose lacks, and the doses in mg."""
     view = tarlatamab_view(case)
     assert view is not None
     p = case.p(RULE)
     found: list[Suggestion] = []
     missing: tuple[Missing, ...] = ()
-    if grade >= 3 or grade == 2 or late:
+    doses: dict[str, Scalar] = {}
+    if grade >= 2 or late:
         dose = tocilizumab_dose(view)
         if dose.mg is None:
             missing = dose.missing
@@ -142,9 +144,13 @@ def _orders(
         elif not may_give_now(view):
             blocks.append(Bullet(msg("toci-limit")))
         else:
-            found.append(tocilizumab(view, recommended=grade >= 3 and not infected))
+            wanted = grade >= 3 and not infected
+            minutes = p.int("tocilizumab_minutes")
+            found.append(tocilizumab(view, recommended=wanted, infusion_minutes=minutes))
+            doses["tocilizumab_mg"] = dose.mg
     if grade >= 2:
         mg = Amount(p[f"dexamethasone_g{min(grade, 4)}_mg"], "mg")
+        doses["dexamethasone_mg"] = mg.value
         if grade == 2:
             repeat, label = ONCE, msg("suggest.dexamethasone", dose=mg)
         else:
@@ -156,4 +162,4 @@ def _orders(
         found.append(
             Suggestion("icu", msg("suggest.icu"), (Create(ServiceProposal("icu_transfer", reason="crs")),))
         )
-    return tuple(found), missing
+    return tuple(found), missing, doses

@@ -7,6 +7,7 @@ drug; CAR-T practice is in dosing.icans.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from cards.finding import (
     Block,
@@ -23,12 +24,22 @@ from cards.finding import (
     Paragraph,
     Scalar,
     Suggestion,
+    graded,
     msg,
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.bispecific.neuro import NeuroState, ice_total, neuro_state
-from cds.rules.bispecific.tarlatamab import first_exposure, on_treatment, under_judgement
+from cds.rules.bispecific.tarlatamab import (
+    STEP_UP,
+    engager,
+    engager_exposures,
+    exposures,
+    first_exposure,
+    on_treatment,
+    start_of,
+    under_judgement,
+)
 
 RULE = "dosing.icans-tarlatamab"
 
@@ -49,11 +60,46 @@ def icans_tarlatamab(case: Case) -> Iterator[Finding]:
     judged = under_judgement(case)
     if state is None or (case.ordering and not judged):
         return
+    if not exposures(case):
+        if not judged:
+            yield from _other_engager(case, state)
+        return
     if not judged and not _in_reach(case, state):
         return
     references = [j.reference for j in judged] or [""]
     for reference in references:
         yield from _answer(case, state, reference)
+
+
+def _other_engager(case: Case, state: NeuroState) -> Iterator[Finding]:
+    """An engager without a verified table: the grade, and no word on its doses. After CAR-T cells
+    grading.icans speaks."""
+    last = engager_exposures(case)[-1]
+    days = case.p(STEP_UP).int("on_treatment_days")
+    late = case.now - start_of(last, case.now) > timedelta(days=days)
+    if case.chart.course.infused is not None or late:
+        return
+    drug = Name(engager(case))
+    if state.unresolved and state.grade:
+        indicator = Indicator.CRITICAL if state.grade >= 3 else Indicator.WARNING
+        summary = msg("summary.engager", grade=state.grade, drug=drug)
+        yield _finding(
+            case, state, "", str(state.grade), graded(state.grade), indicator, summary, [], other=drug
+        )
+    elif state.symptoms and state.grade is None:
+        symptom = Name(state.symptoms[0].concept)
+        yield _finding(
+            case,
+            state,
+            "",
+            "symptoms",
+            Outcome.REVIEW,
+            Indicator.WARNING,
+            msg("summary.engager-assess", symptom=symptom, drug=drug),
+            [],
+            missing=(Missing("ice_score"),),
+            other=drug,
+        )
 
 
 def _answer(case: Case, state: NeuroState, reference: str) -> Iterator[Finding]:
@@ -81,7 +127,7 @@ def _answer(case: Case, state: NeuroState, reference: str) -> Iterator[Finding]:
             state,
             reference,
             "symptoms",
-            Outcome.HOLD if state.unresolved else Outcome.REVIEW,
+            Outcome.HOLD,
             Indicator.WARNING,
             msg("summary.assess", symptom=Name(named[0])),
             [Bullet(msg("detail.assess"))],
@@ -125,6 +171,7 @@ def _finding(
     *,
     missing: tuple[Missing, ...] = (),
     extra: tuple[Evidence, ...] = (),
+    other: Name | None = None,
 ) -> Finding:
     values: dict[str, Scalar] = {"row": row}
     if state.grade is not None:
@@ -143,7 +190,7 @@ def _finding(
     detail += blocks
     if outcome in (Outcome.HOLD, Outcome.STOP):
         detail.append(Paragraph(msg(f"detail.{outcome.value}")))
-    detail.append(Paragraph(msg("detail.course")))
+    detail.append(Paragraph(msg("detail.engager", drug=other) if other else msg("detail.course")))
     suggestions: tuple[Suggestion, ...] = ()
     if reference and outcome in (Outcome.HOLD, Outcome.STOP):
         suggestions = (Suggestion("delete", msg("suggest.delete"), (Delete(reference),), recommended=True),)

@@ -141,7 +141,13 @@ def adult_below_limit(case: Case) -> Message:
     )
 
 
-def suggestion(case: Case, key: str = "tocilizumab", *, recommended: bool = False) -> Suggestion:
+def suggestion(
+    case: Case,
+    key: str = "tocilizumab",
+    *,
+    recommended: bool = False,
+    infusion_minutes: int | None = None,
+) -> Suggestion:
     """One dose now; without a current weight the rule is given in place of a dose."""
     p = case.p(RULE)
     dose = tocilizumab_dose(case)
@@ -162,6 +168,14 @@ def suggestion(case: Case, key: str = "tocilizumab", *, recommended: bool = Fals
         return Suggestion(key, label, (Create(proposal),), recommended)
     amount = Amount(dose.mg, MG)
     basis = Basis(dose.basis.per, dose.basis.measure, maximum)
-    proposal = DrugProposal("tocilizumab", Route.INTRAVENOUS, amount, basis, ONCE, reason="crs")
+    proposal = DrugProposal(
+        "tocilizumab",
+        Route.INTRAVENOUS,
+        amount,
+        basis,
+        ONCE,
+        infusion_minutes=infusion_minutes,
+        reason="crs",
+    )
     label = Message("suggest.tocilizumab", {"dose": amount}, RULE)
     return Suggestion(key, label, (Create(proposal),), recommended)

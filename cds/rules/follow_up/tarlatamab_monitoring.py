@@ -149,6 +149,9 @@ def extended(case: Case) -> Extended | None:
     if neuro is not None and (neuro.grade or 0) >= least and neuro.unresolved:
         onset = None if neuro.onset is None else neuro.onset.latest
         found.append(_extended("icans", neuro.grade or least, True, onset, span))
+    elif neuro is not None and neuro.newest is not None and neuro.newest.worst >= least:
+        newest = neuro.newest
+        found.append(_extended("icans", newest.worst, neuro.unresolved, newest.onset.latest, span))
     open_ones = [e for e in found if e.active or (e.until is not None and case.now < e.until)]
     return max(open_ones, key=lambda e: (e.grade, e.toxicity), default=None)
 

@@ -124,7 +124,7 @@ def tarlatamab_crs(case: Case) -> TarlatamabCrs | None:
         return None
     if history.outside and (masked or not on_treatment(case)):
         return None
-    infection = state.gate is Gate.INFECTION
+    infection = state.gate is Gate.INFECTION and not (state.recorded is not None and state.recorded.grade)
     lacking = list(state.missing)
     pressors = bool(state.bp.pressors or state.bp.vasopressin or state.bp.coded)
     if not state.bp.measured and not pressors:
@@ -174,7 +174,7 @@ def crs_tarlatamab(case: Case) -> Iterator[Finding]:
             found,
             reference,
             Outcome.POSSIBLE,
-            Indicator.WARNING,
+            Indicator.CRITICAL if found.low >= 3 else Indicator.WARNING,
             msg("summary.infection", drug=Name(engager(case))),
         )
     else:

@@ -68,7 +68,7 @@ def neurotoxicity(case: Case) -> Iterator[HoldRow]:
             "Z1", Action.HOLD, msg("row.Z1-hold", grade=grade), onset, evidence=state.evidence, elsewhere=True
         )
     elif state.symptoms and state.grade is None:
-        yield HoldRow("Z1", Action.REVIEW, msg("row.Z1-symptoms"), evidence=state.symptoms, elsewhere=True)
+        yield HoldRow("Z1", Action.HOLD, msg("row.Z1-symptoms"), evidence=state.symptoms, elsewhere=True)
 
 
 def recorded(case: Case) -> Iterator[HoldRow]:
