@@ -93,19 +93,23 @@ class Codes:
         coded = any(code for _, code, _ in parts)
         sets: list[frozenset[str]] = []
         unsure: set[str] = set()
+        confirmed: set[str] = set()
         for system, code, _ in parts:
             known = self.terminology.concepts_for(system, code) if code else ()
             if known:
                 sets.append(frozenset(known))
-            elif code:
-                unsure.update(self.terminology.unverified_for(system, code))
+            elif code and (doubtful := self.terminology.unverified_for(system, code)):
+                unsure.update(doubtful)
+                alone = len(self._essence(frozenset(doubtful))) == 1
+                if alone and any(self.terminology.is_published_name(system, code, name) for name in names):
+                    confirmed.update(doubtful)
         if sets:
             merged = self.merge(sets)
             if merged is None:
                 return Coded(text=shown, contradictory=True, coded=coded)
             return Coded(merged, text=shown, coded=coded)
         if unsure:
-            signed = frozenset(c for c in unsure if self._named(c, names))
+            signed = frozenset(c for c in unsure if self._named(c, names)) or frozenset(confirmed)
             if signed:
                 return Coded(signed, text=shown, coded=coded)
         for name in names:
@@ -195,6 +199,13 @@ def codings(value: object) -> list[tuple[str, str]]:
     concept = obj(value)
     found = objs(concept.get("coding")) or ([concept] if "code" in concept else [])
     return [(text(c.get("system")), text(c.get("code"))) for c in found if text(c.get("code"))]
+
+
+def names_of(value: object) -> list[str]:
+    """What a CodeableConcept says in words: its text, then its displays."""
+    concept = obj(value)
+    written = [text(concept.get("text")), *(text(c.get("display")) for c in objs(concept.get("coding")))]
+    return [name for name in written if name]
 
 
 def code_word(value: object) -> str:

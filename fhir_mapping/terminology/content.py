@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fhir_mapping.terminology import systems as uri
-from fhir_mapping.terminology.index import CodeIndex
+from fhir_mapping.terminology.index import CodeIndex, comparable
 from fhir_mapping.terminology.model import Code, Concept, Fact
+from fhir_mapping.terminology.names import fold
 from fhir_mapping.terminology.site_map import SYSTEM_ALIAS, SiteMapError, SiteRow, read_site_map
 from fhir_mapping.terminology.systems import Systems
 from fhir_mapping.terminology.tables import TableError, mapping, rows
@@ -32,6 +33,7 @@ BROADER = ("concept_id", "broader", "carried", "note")
 SYSTEMS = ("alias", "system", "source")
 FACTS = ("fact_id", "title_en", "title_zh_tw", "concepts", "resource_types", "note")
 ALIASES = ("name", "concept_id", "language", "kind", "source")
+_NOTE = " (component seen only)"  # of the table, behind a published name
 _NAMELESS_KINDS = frozenset({"purpose", "route"})  # their texts are vocabulary rows
 
 
@@ -45,6 +47,7 @@ class Content:
         self.verified, self.unverified = CodeIndex(), CodeIndex()
         self.codes: dict[str, list[Code]] = {}
         self.unverified_codes: dict[str, list[Code]] = {}
+        self.unverified_names: dict[tuple[str, str], str] = {}  # their published names
         self.broader: dict[str, list[str]] = {}
         self.carried: dict[str, list[str]] = {}
         self._site_names: list[tuple[str, str]] = []
@@ -80,10 +83,12 @@ class Content:
                 self.carried.setdefault(concept, []).append(broader)
 
     def _read_codes(self) -> None:
-        for line, (concept, system, code, _display, verified, _source) in rows(
+        for line, (concept, system, code, display, verified, _source) in rows(
             "codes.csv", CODES, self.folder
         ):
             self._add(self._known("codes.csv", line, concept), system, code, verified)
+            if verified != "yes":
+                self.unverified_names[system, comparable(system, code)] = fold(display.removesuffix(_NOTE))
         for line, (system, code, ingredients, _display, _source) in rows(
             "combinations.csv", COMBINATIONS, self.folder
         ):

@@ -75,6 +75,7 @@ _SALT_TAIL = re.compile(rf"[\s,(]+(?:{_SALT})[\s)]*$")
 _SUFFIX = re.compile(r"-[a-z]{4}$")
 _VOLUME_FIRST = re.compile(r"^\d[\d.]* ml (?=[a-z])")  # RxNorm: "1 ML tarlatamab-dlle 10 MG/ML Injection"
 _PAIR = re.compile(r"^(.*\S)\s*[(\[]([^()\[\]]+)[)\]]$")
+_QUOTED = re.compile(r"[\"“”「『]([^\"“”「」『』]*)[\"“”」』]")
 _DRUG_KINDS = frozenset({"drug", "drug_class", "vaccine"})
 _LONGEST = 120  # a longer text is not a name; keeps the regular expressions linear
 
@@ -147,7 +148,14 @@ class NameIndex:
             )
             if first and second:  # "brand (ingredient)": both halves must say the same
                 return tuple(c for c in first if c in second)
-        return self._stripped(_VOLUME_FIRST.sub("", words), kinds)
+        if found := self._stripped(_VOLUME_FIRST.sub("", words), kinds):
+            return found
+        # Quotation marks hold the maker of a generic, dexamethasone "maker", or a brand.
+        for unquoted in (_QUOTED.sub(" ", words).strip(), _QUOTED.sub(r" \1 ", words).strip()):
+            found = () if unquoted == words else self._of(unquoted, kinds) or self._stripped(unquoted, kinds)
+            if found:
+                return found
+        return ()
 
     def _stripped(self, words: str, kinds: Collection[str]) -> tuple[str, ...]:
         for shorter in _shorter(words):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from fhir_mapping.terminology import systems as uri
 from fhir_mapping.terminology.content import Content
-from fhir_mapping.terminology.index import CodeIndex
+from fhir_mapping.terminology.index import CodeIndex, comparable
 from fhir_mapping.terminology.model import Code, Concept, Fact, Result, Severity, YesNo
-from fhir_mapping.terminology.names import NameIndex
+from fhir_mapping.terminology.names import NameIndex, fold
 from fhir_mapping.terminology.tables import DATA
 from fhir_mapping.terminology.vocabulary import Vocabularies
 
@@ -67,6 +67,12 @@ class Terminology:
                 self._unsure.clear()
             self._unsure[system, code] = found
         return found
+
+    def is_published_name(self, system: str, code: str, name: str) -> bool:
+        """Whether `name` is what an unverified code is called where it is published."""
+        canonical = self._content.systems.canonical(system)
+        published = self._content.unverified_names.get((canonical, comparable(canonical, code.strip())))
+        return bool(published) and fold(name) == published
 
     def _look_up(self, system: str, code: str, index: CodeIndex) -> tuple[str, ...]:
         canonical, code = self._content.systems.canonical(system), code.strip()

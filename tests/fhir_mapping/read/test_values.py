@@ -21,6 +21,7 @@ from tests.fhir_mapping.read.charts import (
     specimen,
 )
 
+PUBLISHED = "Hepatitis B virus surface Ag [Presence] in Serum by Neutralization test"
 NHI_LAB = "https://twcore.mohw.gov.tw/ig/twcore/CodeSystem/medical-service-payment-tw"
 
 
@@ -226,6 +227,13 @@ def test_an_unverified_code_needs_a_second_sign() -> None:
     assert len(chart(obs(code, (1.8, "m2"))).series("bsa")) == 1
     named = {"coding": [{"system": LOINC, "code": "3140-1", "display": "Body surface area"}]}
     assert len(chart(obs(named, (1.8, "m2"))).series("bsa")) == 1
+
+
+def test_an_unverified_code_under_its_published_name_counts() -> None:
+    code = {"coding": [{"system": LOINC, "code": "7905-3"}]}
+    assert not chart(obs(code, "Negative")).series("hbsag").items
+    named = {"coding": [{**code["coding"][0], "display": PUBLISHED}]}
+    assert only(chart(obs(named, "Negative")), "hbsag").result is Result.NEGATIVE
 
 
 def test_an_unverified_code_of_several_analytes_needs_its_name() -> None:
