@@ -87,6 +87,8 @@ def _given(dosage: Json, identity: Identity, minutes: Decimal | None, context: C
 
 def read_administration(resource: Json, context: Context) -> DrugRecord | None:
     """A dose given, running or begun."""
+    if resource.get("notGiven") is True:  # STU3
+        return None
     state = state_of(resource, _STATES, context)
     if state is None or accepted(context.pool, resource, context.losses) is None:
         return None

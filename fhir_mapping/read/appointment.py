@@ -36,12 +36,10 @@ def _whose(resource: Json, context: Context) -> Subject:
     return found
 
 
-def _reference_concepts(resource: Json, context: Context) -> frozenset[str]:
-    found = NO_CONCEPTS
-    for link in objs(resource.get("basedOn")):
-        target = context.pool.resolve(link, resource) or EMPTY
-        found |= context.codes.read(target.get("code"), NAMES).concepts
-    return found
+def _orders(resource: Json, context: Context) -> list[Json]:
+    """Codes of the orders that the visit carries out."""
+    targets = [context.pool.resolve(link, resource) or EMPTY for link in objs(resource.get("basedOn"))]
+    return objs([target.get("code") for target in targets])
 
 
 def _start(resource: Json, state: EventState, context: Context) -> tuple[Moment | None, bool]:
@@ -79,18 +77,24 @@ def read_appointment(resource: Json, context: Context, *, proposed: bool = False
     by_service: frozenset[str] = NO_CONCEPTS.union(*(coded.concepts for coded in (*kinds, *newer)))
     reasons = codes.all_of(resource.get("reasonCode")) | codes.all_of(resource.get("reason"))
     attributes = codes.of_kind(by_service | reasons, "purpose", "regimen")
+    ordered = _orders(resource, context)
     concepts = NO_CONCEPTS
     for source in (
         by_service,
         codes.of_kind(reasons, "procedure", "order", "test", "drug"),
-        _reference_concepts(resource, context),
+        codes.all_of(ordered, NAMES),
         codes.all_of(resource.get("appointmentType"), _APPOINTMENT_NAMES),
     ):
         concepts = source - attributes
         if concepts:
             break
-    for item, coded in zip(objs(resource.get("serviceType")), kinds, strict=True):
-        attributes |= collection_purpose(item, coded, context)
+    for item in (
+        *objs(resource.get("serviceType")),
+        *objs(resource.get("reasonCode")),
+        *ordered,
+        *objs(resource.get("appointmentType")),
+    ):
+        attributes |= collection_purpose(item, codes.read(item, _APPOINTMENT_NAMES), context)
     start, requested = _start(resource, state, context)
     purpose = read_purpose(resource, context)
     flags: set[Flag] = set()

@@ -79,7 +79,9 @@ def _done_apheresis(facts: CourseFacts) -> list[Apheresis]:
     days |= {a.anchor.date for a in found}
     for visit in facts.appointments:
         took_place = visit.state is EventState.TOOK_PLACE and _is_apheresis(visit.concepts, visit.purposes)
-        if took_place and visit.start is not None and visit.start.date not in days:
+        if visit.start is None or visit.start.earliest > facts.now:  # fulfilled before its time
+            continue
+        if took_place and visit.start.date not in days:
             flags = visit.flags | {Flag.BOOKING_ONLY}
             anchor = Anchor(Evidence.DONE, visit.reference, visit.start, flags=flags)
             found.append(Apheresis(anchor, _says_car_t(visit.concepts, visit.purposes, visit.reasons)))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 
 from fhir_mapping.chart import Condition, ConditionState, Flag, Grade, LossReason, Moment
-from fhir_mapping.read.coding import NO_CONCEPTS, code_word, codings
+from fhir_mapping.read.coding import NO_CONCEPTS, code_word, codings, names_of
 from fhir_mapping.read.context import Context
 from fhir_mapping.read.pool import Subject, accepted
 from fhir_mapping.read.shape import Json, name_of, number, obj, objs, text, whole
@@ -23,6 +23,7 @@ _LYMPHOMAS = frozenset(
     "dlbcl follicular_lymphoma mantle_cell_lymphoma burkitt_lymphoma high_grade_b_cell_lymphoma pmbcl "
     "transformed_follicular_lymphoma cll b_all t_all all_lineage_unspecified".split()
 )
+_DISEASES = _LYMPHOMAS | frozenset("multiple_myeloma primary_cns_lymphoma sclc nsclc lung_cancer_any".split())
 _CNS_SITES = frozenset(
     {
         "cns",
@@ -38,8 +39,12 @@ _CNS_SITES = frozenset(
         "中樞神經",
         "腦",
         "腦膜",
+        "21483005",  # SNOMED CT without a display: central nervous system structure
+        "12738006",  # brain structure
     }
 )
+_HISTOLOGY = "histology-morphology-behavior"  # mCODE extension of the code or of the Condition
+_SMALL_CELL = {"icd-o": "8041/3", "snomed.info/sct": "74364000"}  # morphology: small cell carcinoma
 _B_LINEAGE = re.compile(
     r"^b$|\bb[\s-]*(?:cell|all|lineage|lymphoblastic|precursor)|\b(?:precursor|pre)[\s-]*b\b|b\s*細胞", re.I
 )
@@ -98,6 +103,12 @@ def _implications(concepts: frozenset[str]) -> frozenset[str]:
     return found
 
 
+def _told_from_second(concepts: frozenset[str]) -> frozenset[str]:
+    """The disease that is treated, and skin cancer, are no second malignancy (D14)."""
+    known = concepts & _DISEASES or "nonmelanoma_skin_cancer" in concepts
+    return concepts - {"second_malignancy"} if known else concepts
+
+
 def _state(resource: Json, context: Context) -> tuple[ConditionState, str] | None:
     verification = code_word(resource.get("verificationStatus"))
     clinical = code_word(resource.get("clinicalStatus"))
@@ -146,6 +157,10 @@ def _severity(values: list[object], context: Context, *, derived: bool) -> Grade
             found = vocabulary.severity(system, code) or vocabulary.severity(None, None, code)
             if found is not None and found.derived is derived:
                 return Grade(found.grade, found.derived)
+        for name in names_of(value):
+            found = vocabulary.severity(None, None, name)
+            if found is not None and found.derived is derived:
+                return Grade(found.grade, found.derived)
     return None
 
 
@@ -161,19 +176,13 @@ def read_grade(resource: Json, concepts: frozenset[str], context: Context) -> Gr
     return explicit or _icd_grade(resource, concepts) or _severity(written, context, derived=True)
 
 
-def _written(resource: Json) -> list[str]:
-    concept = obj(resource.get("code"))
-    names = [text(concept.get("text")), *(text(c.get("display")) for c in objs(concept.get("coding")))]
-    return [name for name in names if name]
-
-
 def _lineage(concepts: frozenset[str], resource: Json, b_cell_seen: Callable[[], bool]) -> frozenset[str]:
     """C91.0x says no lineage: another coding, the text, or a B-cell antigen on the disease does."""
     if "all_lineage_unspecified" not in concepts:
         return concepts
     told = concepts & {"b_all", "t_all"}
     if not told:
-        names = _written(resource)
+        names = names_of(resource.get("code"))
         if any(_B_LINEAGE.search(name) for name in names):
             told = frozenset({"b_all"})
         elif any(_T_LINEAGE.search(name) for name in names):
@@ -181,6 +190,26 @@ def _lineage(concepts: frozenset[str], resource: Json, b_cell_seen: Callable[[],
         elif b_cell_seen():
             told = frozenset({"b_all"})
     return (concepts - {"all_lineage_unspecified"}) | told if told else concepts
+
+
+def _histology(concepts: frozenset[str], resource: Json, context: Context) -> frozenset[str]:
+    """A lung cancer whose histology extension says small cell (D1)."""
+    if "lung_cancer_any" not in concepts or concepts & {"sclc", "nsclc"}:
+        return concepts
+    for extension in (*objs(resource.get("extension")), *objs(obj(resource.get("code")).get("extension"))):
+        if _HISTOLOGY not in text(extension.get("url")):
+            continue
+        value = extension.get("valueCodeableConcept")
+        told = context.codes.read(value, NO_CONCEPTS).concepts & {"sclc", "nsclc"}
+        if any(
+            named in system and code == small
+            for system, code in codings(value)
+            for named, small in _SMALL_CELL.items()
+        ):
+            told = frozenset({"sclc"})
+        if told:
+            return concepts | told
+    return concepts
 
 
 Causes = Callable[[str], frozenset[str]]
@@ -207,9 +236,8 @@ def read_condition(
         "infection_fungal",
         "late_effect",
     }
-    concepts = _implications(_lineage(concepts | kinds, resource, b_cell_seen))
-    if concepts & _DISEASES or "nonmelanoma_skin_cancer" in concepts:
-        concepts -= {"second_malignancy"}
+    concepts = _histology(_lineage(concepts | kinds, resource, b_cell_seen), resource, context)
+    concepts = _told_from_second(_implications(concepts))
     sites = context.sites(resource.get("bodySite"))
     if concepts & _LYMPHOMAS and sites & _CNS_SITES:
         concepts |= {"cns_involvement"}
@@ -240,12 +268,9 @@ def read_condition(
         body_sites=sites,
         attributed_to=_evident_causes(resource, context) | causes(name_of(resource)),
         recorded=context.stamps.read(resource.get("recordedDate") or resource.get("assertedDate")),
-        text=next(iter(_written(resource)), ""),
+        text=next(iter(names_of(resource.get("code"))), ""),
         flags=frozenset(flags),
     )
-
-
-_DISEASES = _LYMPHOMAS | frozenset("multiple_myeloma primary_cns_lymphoma sclc nsclc lung_cancer_any".split())
 
 
 def read_adverse_event(resource: Json, context: Context) -> Condition | None:
@@ -260,7 +285,7 @@ def read_adverse_event(resource: Json, context: Context) -> Condition | None:
     if coded.contradictory:
         context.losses.add(LossReason.CONTRADICTORY, name_of(resource), text="contradictory codes")
         return None
-    concepts = _implications(coded.concepts | icd_concepts(raw)) | {"adverse_event"}
+    concepts = _told_from_second(_implications(coded.concepts | icd_concepts(raw))) | {"adverse_event"}
     ended = code_word(resource.get("outcome")) in ("resolved", "recovered", "resolved-with-sequelae")
     onset = context.stamps.read(resource.get("date")) or context.stamps.read(
         resource.get("occurrenceDateTime")

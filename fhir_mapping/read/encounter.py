@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fhir_mapping.chart import Encounter, LossReason, Moment, instant
-from fhir_mapping.read.coding import NO_CONCEPTS, codings
+from fhir_mapping.read.coding import codings
+from fhir_mapping.read.condition import infection_concepts
 from fhir_mapping.read.context import Context
 from fhir_mapping.read.pool import accepted, parse_reference
 from fhir_mapping.read.shape import EMPTY, Json, name_of, obj, objs, text
@@ -53,14 +54,14 @@ def _in_icu(resource: Json, concepts: frozenset[str], finished: bool, context: C
 
 
 def _reasons(resource: Json, context: Context) -> frozenset[str]:
-    found = context.codes.all_of(resource.get("reasonCode")) | context.codes.all_of(resource.get("reason"))
+    stated = [*objs(resource.get("reasonCode")), *objs(resource.get("reason"))]
     links = objs(resource.get("reasonReference"))
     links += [obj(item.get("condition")) for item in objs(resource.get("diagnosis"))]
     for link in links:
         target = context.pool.resolve(link, resource)
         if target is not None and target.get("resourceType") == "Condition":
-            found |= context.codes.read(target.get("code"), NO_CONCEPTS).concepts
-    return found
+            stated += objs(target.get("code"))
+    return context.codes.all_of(stated).union(*(infection_concepts(value) for value in stated))
 
 
 def read_encounter(resource: Json, context: Context) -> Encounter | None:

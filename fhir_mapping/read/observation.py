@@ -92,6 +92,9 @@ class Observations:
                 yield from self._contained(report)
 
     def _contained(self, owner: Json) -> Iterator[Json]:
+        """Results inside a report or panel; what a withdrawn one holds is withdrawn with it."""
+        if text(owner.get("status")) in _NEVER:
+            return
         for inner in objs(owner.get("contained")):
             if inner.get("resourceType") == "Observation":
                 inherited = {key: owner[key] for key in _INHERITED if key in owner}

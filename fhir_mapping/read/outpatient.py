@@ -73,6 +73,8 @@ def read_dispense(resource: Json, context: Context) -> DrugRecord | None:
 
 def read_statement(resource: Json, context: Context) -> DrugRecord | None:
     """What the patient is reported to take or to have taken."""
+    if resource.get("taken") == "n":  # STU3
+        return None
     state = state_of(resource, _STATEMENT, context)
     if state is None or accepted(context.pool, resource, context.losses) is None:
         return None

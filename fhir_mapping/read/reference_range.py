@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from datetime import datetime
+from functools import lru_cache
 
 from fhir_mapping.chart import Patient, Quantity
-from fhir_mapping.read.coding import codings
+from fhir_mapping.read.coding import codings, names_of
 from fhir_mapping.read.shape import Json, number, obj, objs, text
 from fhir_mapping.read.traits import Traits
 from fhir_mapping.read.values import Values
 
 _SEX_WORDS = {
-    "male": frozenset({"male", "m", "men", "man", "男", "男性"}),
-    "female": frozenset({"female", "f", "women", "woman", "女", "女性"}),
+    "male": frozenset({"male", "m", "men", "man", "男", "男性", "248153007"}),
+    "female": frozenset({"female", "f", "women", "woman", "女", "女性", "248152002"}),
 }
+_ANYONE = frozenset({"adult", "adults", "all", "normal", "general", "成人"})
+_NORMAL = frozenset({"normal", "normal range", "reference range", "正常", "正常值", "參考值"})
+_DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
+_LIMIT = r"((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)"
+_SPAN = re.compile(rf"{_LIMIT}\s*(?:-|~|to|至)\s*{_LIMIT}\s*(.*)", re.IGNORECASE)
+_UPPER = re.compile(rf"(?:<=?|≤|≦|up to)\s*{_LIMIT}\s*(.*)", re.IGNORECASE)
+_LOWER = re.compile(rf"(?:>=?|≥|≧)\s*{_LIMIT}\s*(.*)")
 _PER_YEAR = {
     **dict.fromkeys(("mo", "month", "months", "月"), 12.0),
     **dict.fromkeys(("wk", "week", "weeks", "週"), 52.18),
@@ -41,25 +51,24 @@ class ReferenceRanges:
         if isinstance(written, list) and len(written) == 1:
             only = written[0]
             if isinstance(only, dict) and only.keys() <= _PLAIN:  # the common case: nothing to choose
-                return self._values.limits(only.get("high"), only.get("low"), like, traits)
+                return self._read(only, like, traits)
         fitting = [r for r in objs(written) if _is_normal(r) and self._fits(r)]
         if len(fitting) > 1:
-            fitting = [r for r in fitting if "appliesTo" in r or "age" in r] or fitting
+            told = [r for r in fitting if "appliesTo" in r or "age" in r]
+            general = [r for r in fitting if r not in told]
+            fitting = [r for r in told if not _of_some_group(r)] or general or fitting
         if not fitting or any(_ends(r) != _ends(fitting[0]) for r in fitting):
             return None, None
-        low, high = _ends(fitting[0])
+        return self._read(fitting[0], like, traits)
+
+    def _read(
+        self, reference_range: Json, like: Quantity, traits: Traits
+    ) -> tuple[Quantity | None, Quantity | None]:
+        low, high = _ends(reference_range)
         return self._values.limits(high, low, like, traits)
 
     def _fits(self, reference_range: Json) -> bool:
-        words = {
-            word.casefold()
-            for item in objs(reference_range.get("appliesTo"))
-            for word in (
-                text(item.get("text")),
-                *(code for _, code in codings(item)),
-                *(text(c.get("display")) for c in objs(item.get("coding"))),
-            )
-        }
+        words = _population(reference_range)
         for sex, other in (("male", "female"), ("female", "male")):
             only_this_sex = words & _SEX_WORDS[sex] and not words & _SEX_WORDS[other]
             if only_this_sex and self._patient.sex != sex:
@@ -75,13 +84,54 @@ class ReferenceRanges:
         return (low is None or self._years >= low) and (high is None or self._years <= high)
 
 
+def _population(reference_range: Json) -> set[str]:
+    """Whom a range applies to, in words and codes."""
+    return {
+        word.casefold()
+        for item in objs(reference_range.get("appliesTo"))
+        for word in (*names_of(item), *(code for _, code in codings(item)))
+    }
+
+
+def _of_some_group(reference_range: Json) -> bool:
+    """For a group that this patient is not known to belong to: pregnancy, a phase of the cycle."""
+    words = _population(reference_range)
+    return bool(words) and words.isdisjoint(_ANYONE.union(*_SEX_WORDS.values()))
+
+
 def _ends(reference_range: Json) -> tuple[object, object]:
-    return reference_range.get("low"), reference_range.get("high")
+    """(low, high) as written, from the text where neither is sent."""
+    low, high = reference_range.get("low"), reference_range.get("high")
+    if low is None and high is None and "text" in reference_range:
+        return _in_words(text(reference_range["text"]))
+    return low, high
+
+
+@lru_cache(maxsize=1024)
+def _in_words(written: str) -> tuple[Json | None, Json | None]:
+    """(low, high) of a text that is exactly a range: "3.5 - 5.1 mmol/L", "<40", "150~400"."""
+    words = unicodedata.normalize("NFKC", written).translate(_DASHES).strip()
+    if words[:1] in ("(", "[") and words[-1:] in (")", "]"):
+        words = words[1:-1].strip()
+    if span := _SPAN.fullmatch(words):
+        low, high, unit = span.groups()
+        return _limit(low, unit), _limit(high, unit)
+    if upper := _UPPER.fullmatch(words):
+        return None, _limit(*upper.groups())
+    if lower := _LOWER.fullmatch(words):
+        return _limit(*lower.groups()), None
+    return None, None
+
+
+def _limit(value: str, unit: str) -> Json:
+    return {"value": value.replace(",", ""), "unit": unit}
 
 
 def _is_normal(reference_range: Json) -> bool:
     kind = reference_range.get("type")
-    return kind is None or any(code == "normal" for _, code in codings(kind))
+    if kind is None or any(code == "normal" for _, code in codings(kind)):
+        return True
+    return any(name.casefold() in _NORMAL for name in names_of(kind)) and not codings(kind)
 
 
 def _years(raw: object) -> float | None:

@@ -263,7 +263,8 @@ def read_timing(instruction: Json, stamps: Stamps, dates: OrderDates) -> Timing:
     first, flags = _first(events, start, dates)
     count = whole(number(repeat.get("count")))
     period = beat.period
-    stated = bool(events or repeat or beat != Rhythm())
+    rhythm_unread = bool(codings(written.get("code"))) and beat == Rhythm()
+    stated = bool(events or repeat or rhythm_unread or beat != Rhythm())
     last: Moment | None = None
     one_dose = beat.once or count == 1 or (not stated and dates.draft)
     if events and not beat.interval and not beat.weekdays:
@@ -283,7 +284,12 @@ def read_timing(instruction: Json, stamps: Stamps, dates: OrderDates) -> Timing:
         last = shifted(first, max(_span(dates.supply_hours) - (period or timedelta(days=1)), timedelta(0)))
     elif dates.supply_end is not None:
         last = dates.supply_end
-    elif stated and beat == Rhythm() and not repeat.keys() - {"duration", "durationUnit", "durationMax"}:
+    elif (
+        stated
+        and beat == Rhythm()
+        and not rhythm_unread
+        and not repeat.keys() - {"duration", "durationUnit", "durationMax"}
+    ):
         last = first if dates.draft else None  # only the length of a single infusion is said
     as_needed = instruction.get("asNeededBoolean") is True or isinstance(
         instruction.get("asNeededCodeableConcept"), dict

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from fhir_mapping import units
 from fhir_mapping.chart import Amount, LossReason, Quantity, Result, Value
-from fhir_mapping.read.coding import Codes, codings
+from fhir_mapping.read.coding import Codes, codings, names_of
 from fhir_mapping.read.shape import Json, boolean, number, obj, objs, text, whole
 from fhir_mapping.read.times import Stamps
 from fhir_mapping.read.traits import ResultRule, Traits
@@ -20,11 +20,17 @@ _HCG_NEGATIVE_BELOW, _HCG_POSITIVE_ABOVE = Decimal(5), Decimal(25)  # m[IU]/mL, 
 _ANTI_HBS_POSITIVE_FROM = Decimal(10)  # m[IU]/mL, chart-facts V1
 _GRADES = {f"grade_{n}": n for n in range(6)}
 _NO_GROWTH = re.compile(r"^\s*(?:(?:no|not|negative|sterile|absent)\b|無|未|陰性)", re.IGNORECASE)
+_ONLY_NO_GROWTH = re.compile(
+    r"no (?:\w+ )?growth(?: to date| (?:after|at|for|in) \d+ ?(?:d|days?|h|hrs?|hours?))?"
+    r"|無(?:細菌|黴菌)?生長",
+    re.IGNORECASE,
+)
 _UNDECIDED_GROWTH = re.compile(r"flora|pending|in progress|preliminary|incubat|培養中|正常菌", re.IGNORECASE)
 _GAPS = re.compile(r"[\s(\[（,，:：;；/]+")
 _WRAPPING = " ()[]（）,，:：;；/"
 _LONGEST_REMEMBERED = 80  # characters of a unit; keeps what is remembered small, whatever is sent
-_NONE_DETECTED = frozenset({"undetectable", "target not detected", "nd", "none detected"})
+_NONE_DETECTED = frozenset({"undetectable", "target not detected", "nd", "tnd", "none detected"})
+_POINTS = frozenset({"分", "點"})  # of a score; the first also means minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +80,23 @@ class Values:
             return Unreadable(LossReason.CONTRADICTORY, "contradictory result")
         for found in said:
             return Result(found.value)
-        for name in _names(raw):
+        for name in names_of(raw):
             if (by_name := vocabulary.result(None, None, name)) is not None:
                 return Result(by_name.value)
         return None
 
     def interpretation(self, raw: object, traits: Traits) -> Result | None:
         """Result that `interpretation` says; normal and abnormal only where normal means negative."""
+        vocabulary = self._codes.terminology
         for item in objs(raw):
             for system, code in codings(item):
-                found = self._codes.terminology.interpretation(system or None, code, traits.concept)
+                found = vocabulary.interpretation(system or None, code, traits.concept)
                 if found is not None:
                     return Result(found.value)
+        for item in objs(raw):
+            for name in names_of(item):
+                if (by_name := vocabulary.result(None, None, name)) is not None:
+                    return Result(by_name.value)
         return None
 
     # -- value[x] ----------------------------------------------------------------------------------------
@@ -147,14 +158,15 @@ class Values:
             if start is None and end is None:
                 return Unreadable(LossReason.MALFORMED)
             return Value(time=start or end, period_end=end)
-        return Value()
+        unread = next((key for key in holder if key.startswith("value") and key[5:6].isupper()), "")
+        return Unreadable(LossReason.MALFORMED, unread) if unread else Value()
 
     def _of_concept(self, raw: object, traits: Traits) -> Value | Unreadable:
         concept = obj(raw)
         answers: set[str] = set()
         for coding in objs(concept.get("coding")):
             answers |= self._codes.read(coding).concepts
-        shown = next(iter(_names(raw)), "")
+        shown = next(iter(names_of(raw)), "")
         if not answers:
             answers |= self._codes.read({"text": shown}).concepts
         said = self._words(raw)
@@ -177,11 +189,19 @@ class Values:
             text=shown,
         )
         if traits.integer and grade is None and not answers:
-            return replace(value, number=_trailing_score(shown, traits))
+            return replace(value, number=self._score(shown, traits))
         if value.empty:
             written = codings(raw)
             return replace(value, text=written[0][1]) if written else Unreadable(LossReason.MALFORMED)
         return value
+
+    def _score(self, shown: str, traits: Traits) -> int | None:
+        """The score that a text states exactly: "ECOG 1" (chart-facts S14), "2級"."""
+        if traits.concept.endswith("_grade"):
+            graded = self._codes.terminology.severity(None, None, shown)
+            if graded is not None and not graded.derived:
+                return graded.grade
+        return _trailing_score(shown, traits)
 
     def _yes(self, raw: object) -> bool | None:
         vocabulary = self._codes.terminology
@@ -203,10 +223,14 @@ class Values:
         if said is not None:
             yes = None if said is YesNo.UNKNOWN else said is YesNo.YES
             return Value(yes=yes, text=written)
+        if traits.rule is ResultRule.CULTURE and _ONLY_NO_GROWTH.fullmatch(written.rstrip(" .。")):
+            return Value(result=Result.NEGATIVE, text=written)
         if (both := self._word_and_number(written, traits)) is not None:
             return both
         if (read := self._of_number(written, traits)) is not None:
             return replace(read, text=written) if isinstance(read, Value) else read
+        if traits.integer and (score := self._score(written, traits)) is not None:
+            return Value(number=score, text=written)
         if traits.exact_unit:
             return Unreadable(LossReason.MALFORMED, written)
         answers = self._codes.read({"text": written}).concepts
@@ -217,8 +241,8 @@ class Values:
         parsed = units.parse_text_value(written)
         if parsed is None or not (traits.preferred or traits.bare):
             return None
-        unit = ("", "", "") if parsed.unit is None else (parsed.unit, "", "")
-        return _of_quantity(_measured(parsed.value, parsed.comparator or "", unit, traits), traits)
+        unit = parsed.unit_text if parsed.unit_text in _POINTS else parsed.unit or ""
+        return _of_quantity(_measured(parsed.value, parsed.comparator, (unit, "", ""), traits), traits)
 
     def _word_and_number(self, written: str, traits: Traits) -> Value | Unreadable | None:
         """A result and its signal, load or titre in one text: "Reactive (12.3)", "< 34 IU/mL, not detected".
@@ -308,6 +332,8 @@ def _measured(
     value: Decimal, comparator: str, written: tuple[str, str, str], traits: Traits
 ) -> Quantity | Unreadable:
     unit, code, system = written
+    if traits.integer and unit in _POINTS:
+        unit = ""
     canonical = units.canonical(unit or None, code or None, system or None) if unit or code else None
     if canonical is None and (traits.integer if unit or code else traits.bare):
         canonical = traits.preferred or "1"  # a score is a count, whatever is written behind it
@@ -368,12 +394,6 @@ def _read_limit(
     return None if changed is None else Quantity(changed, unit, reported=Amount(value, reported))
 
 
-def _names(raw: object) -> list[str]:
-    concept = obj(raw)
-    written = [text(concept.get("text")), *(text(c.get("display")) for c in objs(concept.get("coding")))]
-    return [name for name in written if name]
-
-
 def _hcg(quantity: Quantity) -> Result | None:
     if quantity.below(_HCG_NEGATIVE_BELOW):
         return Result.NEGATIVE
@@ -383,11 +403,12 @@ def _hcg(quantity: Quantity) -> Result | None:
 
 
 def _trailing_score(shown: str, traits: Traits) -> int | None:
-    """The score of a text that is exactly its scale and a number: "ECOG 1" (chart-facts S14)."""
-    words = shown.split()
-    if len(words) == 2 and words[0].casefold() == traits.concept.split("_")[0] and words[1].isdecimal():
-        return int(words[1])
-    return None
+    """The score of a text that is exactly its scale and a number."""
+    *scale, score = shown.split() or [""]
+    named = all(word.casefold() in traits.concept.split("_") for word in scale)
+    if not named or not score.isdecimal() or not units.plausible(traits.concept, Decimal(score)):
+        return None
+    return int(score)
 
 
 def _as_written(value: Decimal, comparator: str, written: tuple[str, str, str]) -> str:

@@ -7,6 +7,7 @@ from datetime import date
 
 from fhir_mapping.chart import EventState, Evidence, Flag
 from tests.fhir_mapping.read.charts import (
+    ICD,
     SNOMED,
     SUBJECT,
     cc,
@@ -61,6 +62,8 @@ ROWS = [
     row("K1", "a revoked evaluation ends it", service("car_t_evaluation", status="revoked"), read=lambda c: c.course.candidate, expect=False),
     row("K2", "booked for CAR-T", visit(APHERESIS, reasonCode=[local("purpose_car_t_collection")]), read=planned, expect=(Evidence.BOOKED, date(2025, 4, 20))),
     row("K2", "own code says it", visit(local("leukapheresis")), read=planned, expect=(Evidence.BOOKED, date(2025, 4, 20))),
+    row("K2", "own code as the reason", visit({"text": "Day unit"}, reasonCode=[local("leukapheresis")]), read=planned, expect=(Evidence.BOOKED, date(2025, 4, 20))),
+    row("K2", "own code of the order behind it", service(local("leukapheresis"), id="s", status="completed"), visit({"text": "Day unit"}, basedOn=[{"reference": "ServiceRequest/s"}]), read=planned, expect=(Evidence.BOOKED, date(2025, 4, 20))),
     row("K2", "apheresis beside an evaluation", visit(APHERESIS), service("car_t_evaluation"), read=planned, expect=(Evidence.BOOKED, date(2025, 4, 20))),
     row("K2", "apheresis beside a product order", visit(APHERESIS), order(CART), read=planned, expect=(Evidence.BOOKED, date(2025, 4, 20))),
     row("K2", "bare apheresis beside a CAR-T disease only asks", visit(APHERESIS), condition("dlbcl"), read=lambda c: (planned(c), c.course.possible_collection.reference, c.course.candidate), expect=(None, f"Appointment/ap-{APHERESIS}", False)),
@@ -164,6 +167,7 @@ ROWS = [
     row("E3", "ambulatory", stay("AMB"), read=lambda c: (c.encounters[0].ambulatory, c.encounters[0].monitored), expect=(True, False)),
     row("E3", "emergency is monitored", stay("EMER"), read=lambda c: c.encounters[0].monitored, expect=True),
     row("E4", "admitted for an event", condition("pneumonia", id="i"), stay(reasonReference=[{"reference": "Condition/i"}]), read=lambda c: "pneumonia" in c.encounters[0].reasons, expect=True),
+    row("E4", "admitted for an infection by its chapter", stay(reasonCode=[cc(f"{ICD}|L03.90")]), read=lambda c: c.encounters[0].reasons, expect=frozenset({"infection_any"})),
     row("E5", "appointment by its order", service("car_t_infusion", id="s"), visit({"text": "Day unit"}, basedOn=[{"reference": "ServiceRequest/s"}]), read=lambda c: len(c.appointments.of("car_t_infusion")), expect=1),
     row("E5", "requested period when no start", visit("car_t_infusion", None, requestedPeriod=[{"start": "2025-05-09"}, {"start": "2025-05-02"}]), read=lambda c: (c.appointments.all[0].start.date, Flag.DERIVED in c.appointments.all[0].flags), expect=(date(2025, 5, 2), True)),
     row("E5", "waiting list has no date", visit("car_t_infusion", status="waitlist"), read=lambda c: (c.appointments.all[0].state, c.appointments.all[0].start), expect=(EventState.WAITLIST, None)),

@@ -32,6 +32,11 @@ def concepts(chart):  # type: ignore[no-untyped-def]
     return chart.conditions.all[0].concepts
 
 
+def histology(coding: str) -> dict[str, object]:
+    url = "http://hl7.org/fhir/us/mcode/StructureDefinition/mcode-histology-morphology-behavior"
+    return {"url": url, "valueCodeableConcept": cc(coding)}
+
+
 PLAIN = [
     "heart_failure", "gvhd", "esrd", "aki", "adrenal_insufficiency", "developmental_delay",
     "severe_hepatic_impairment", "asthma", "methemoglobinemia", "hypogammaglobulinemia", "dehydration",
@@ -56,6 +61,9 @@ ROWS = [
     row("D1", "C91.0x with a B-cell antigen on the disease", condition(f"{ICD}|C91.00"), obs("cd19_expression", "cc:positive"), read=state_of("b_all"), expect=ACTIVE),
     row("D1", "C34 with the histology", condition(cc(f"{ICD}|C34.11", f"{SNOMED}|254632001")), read=lambda c: (state_of("sclc")(c), state_of("lung_cancer_any")(c)), expect=(ACTIVE, ACTIVE)),
     row("D1", "C34 alone is no small cell cancer", condition(f"{ICD}|C34.11"), read=lambda c: (state_of("sclc")(c), state_of("lung_cancer_any")(c)), expect=([], ACTIVE)),
+    row("D1", "C34 with the histology extension", condition(f"{ICD}|C34.11", extension=[histology("http://terminology.hl7.org/CodeSystem/icd-o-3|8041/3")]), read=state_of("sclc"), expect=ACTIVE),
+    row("D1", "histology extension of the code", condition({**cc(f"{ICD}|C34.11"), "extension": [histology(f"{SNOMED}|74364000")]}), read=state_of("sclc"), expect=ACTIVE),
+    row("D1", "histology of another tumour", condition(f"{ICD}|C34.11", extension=[histology("http://terminology.hl7.org/CodeSystem/icd-o-3|8140/3")]), read=state_of("sclc"), expect=[]),
     row("D1", "remission is history", condition("dlbcl", clinical="remission"), read=state_of("dlbcl"), expect=[ConditionState.HISTORY]),
     row("D1", "two diseases in one code are contradictory", condition(cc("dlbcl", "multiple_myeloma")), read=lambda c: (len(c.conditions), [x.reason.value for x in c.losses]), expect=(0, ["contradictory"])),
     row("D2", "relapse keeps its clinical status", condition("dlbcl", clinical="relapse"), read=lambda c: (c.conditions.all[0].state, c.conditions.all[0].clinical_status), expect=(ConditionState.ACTIVE, "relapse")),
@@ -102,6 +110,7 @@ ROWS = [
     row("A1", "food is ignored", allergy("tocilizumab", category=["food"]), read=lambda c: c.allergy_to("tocilizumab"), expect=()),
     row("A1", "excipient under food", allergy("polysorbate_80", category=["food"]), read=lambda c: len(c.allergy_to("polysorbate_80")), expect=1),
     row("A2", "severe skin reaction", allergy("allopurinol", reaction=[{"manifestation": [local("severe_cutaneous_reaction")]}]), read=lambda c: c.allergies.all[0].severe_skin_reaction, expect=True),
+    row("A2", "severe skin reaction by its name", allergy("allopurinol", reaction=[{"manifestation": [{"text": "Stevens-Johnson syndrome"}]}]), read=lambda c: c.allergies.all[0].severe_skin_reaction, expect=True),
     row("A2", "high criticality alone is none", allergy("allopurinol", criticality="high"), read=lambda c: c.allergies.all[0].severe_skin_reaction, expect=False),
     row("R1", "childbearing potential", obs("childbearing_potential", False), read=yes("childbearing_potential"), expect=False),
     row("R2", "hysterectomy", procedure("hysterectomy", at="2010"), read=lambda c: len(c.procedures.of("hysterectomy")), expect=1),

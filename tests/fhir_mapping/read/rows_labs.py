@@ -34,6 +34,14 @@ def number(concept: str) -> Callable[[Chart], Any]:
     return read
 
 
+def limits(concept: str) -> Callable[[Chart], Any]:
+    def read(chart: Chart) -> Any:
+        item = chart.series(concept).items[0]
+        return tuple(None if limit is None else limit.value for limit in (item.lln, item.uln))
+
+    return read
+
+
 def numbers(concept: str) -> Callable[[Chart], Any]:
     return lambda chart: [
         o.value.quantity.value for o in chart.series(concept) if o.value.quantity is not None
@@ -100,6 +108,13 @@ ROWS = [
     row("L10", "ULN by age", patient(), obs("alt", (50, "U/L"), referenceRange=[{"high": q(30, "U/L"), "age": {"high": q(18, "a")}}, {"high": q(45, "U/L"), "age": {"low": q(18, "a")}}]), read=lambda c: c.series("alt").items[0].uln.value, expect=D("45")),
     row("L10", "several ranges that cannot be told apart give none", obs("alt", (50, "U/L"), referenceRange=[{"high": q(30, "U/L")}, {"high": q(45, "U/L")}]), read=lambda c: c.series("alt").items[0].uln, expect=None),
     row("L10", "a critical range is no normal range", obs("alt", (50, "U/L"), referenceRange=[{"high": q(500, "U/L"), "type": {"coding": [{"code": "treatment"}]}}]), read=lambda c: c.series("alt").items[0].uln, expect=None),
+    row("L10", "a range in words", obs("alt", (50, "U/L"), referenceRange=[{"text": "5 ~ 40 U/L"}]), read=limits("alt"), expect=(D("5"), D("40"))),
+    row("L10", "an upper limit in words", obs("alt", (50, "U/L"), referenceRange=[{"text": "≦40"}]), read=limits("alt"), expect=(None, D("40"))),
+    row("L10", "limits in words have their own unit", obs("platelets", (50, "10*3/uL"), referenceRange=[{"text": "(150,000–400,000 /uL)"}]), read=limits("platelets"), expect=(D("150"), D("400"))),
+    row("L10", "words that are no single range give none", obs("alt", (50, "U/L"), referenceRange=[{"text": "M: 0-40, F: 0-35"}]), read=limits("alt"), expect=(None, None)),
+    row("L10", "ULN of the patient's sex by SNOMED", patient(), obs("alt", (50, "U/L"), referenceRange=[{"high": q(35, "U/L"), "appliesTo": [{"coding": [{"code": "248152002"}]}]}, {"high": q(40, "U/L"), "appliesTo": [{"coding": [{"code": "248153007"}]}]}]), read=limits("alt"), expect=(None, D("40"))),
+    row("L10", "a range of a group that nobody is known to belong to", obs("alt", (50, "U/L"), referenceRange=[{"high": q(30, "U/L"), "appliesTo": [{"text": "Pregnant"}]}, {"high": q(40, "U/L")}]), read=limits("alt"), expect=(None, D("40"))),
+    row("L20", "international units of a marker of presence", obs("soluble_cd25", (3000, "[IU]/mL")), read=number("soluble_cd25"), expect=(D("3000"), "[IU]/mL")),
     row("L11", "creatinine umol/L", obs("creatinine", (88.42, "umol/L")), read=lambda c: round(only(c, "creatinine").quantity.value, 3), expect=D("1.000")),
     row("L11", "clearance per surface stays another fact", obs(local("creatinine_clearance_bsa"), (80, "mL/min/{1.73_m2}")), read=lambda c: (len(c.series("creatinine_clearance_bsa")), len(c.series("creatinine_clearance"))), expect=(1, 0)),
     row("L12", "LDH IU/L equals U/L", obs("ldh", (300, "IU/L")), read=number("ldh"), expect=(D("300"), "U/L")),
@@ -134,6 +149,11 @@ ROWS = [
     row("V1", "anti-HBs 9.9 is negative", obs("anti_hbs", (9.9, "m[IU]/mL")), read=result("anti_hbs"), expect=Result.NEGATIVE),
     row("V1", "a ratio is never judged by its number", obs("anti_hbc", (0.1, "{S/CO}")), read=result("anti_hbc"), expect=None),
     row("V1", "a ratio with interpretation", obs("anti_hbc", (0.1, "{S/CO}"), interpretation=[{"coding": [{"code": "POS"}]}]), read=result("anti_hbc"), expect=Result.POSITIVE),
+    row("V1", "a ratio with an interpretation in words", obs("anti_hbc", (0.1, "{S/CO}"), interpretation=[{"text": "Reactive"}]), read=result("anti_hbc"), expect=Result.POSITIVE),
+    row("V1", "result and index in one text", obs("hbsag", "Nonreactive (0.43)"), read=result("hbsag"), expect=Result.NEGATIVE),
+    row("V1", "several results in one text", obs("hbsag", "陽性;1250 COI"), read=result("hbsag"), expect=Result.POSITIVE),
+    row("V1", "results of one text that contradict are none", obs("hbsag", "Reactive; Negative; 0.9"), read=result("hbsag"), expect=None),
+    row("V1", "a text with one part not understood", obs("hbsag", "Reactive (repeat)"), read=result("hbsag"), expect=None),
     row("V1", "IgM alone never answers the total", obs("anti_hbc_igm", "cc:negative"), read=lambda c: len(c.series("anti_hbc")), expect=0),
     row("V1", "N means negative in serology", obs("hbsag", None, interpretation=[{"coding": [{"code": "N"}]}]), read=result("hbsag"), expect=Result.NEGATIVE),
     row("V1", "contradictory value and interpretation are unusable", obs("hbsag", "cc:positive", interpretation=[{"coding": [{"code": "NEG"}]}]), read=lambda c: (len(c.series("hbsag")), [x.reason.value for x in c.series("hbsag").losses]), expect=(0, ["contradictory"])),
@@ -141,6 +161,7 @@ ROWS = [
     row("V2", "zero is not detected", obs("hbv_dna", (0, "[IU]/mL")), read=result("hbv_dna"), expect=Result.NEGATIVE),
     row("V2", "below the limit is detected", obs("hbv_dna", (20, "[IU]/mL", "<")), read=lambda c: (only(c, "hbv_dna").result, only(c, "hbv_dna").detected_below_limit), expect=(Result.POSITIVE, True)),
     row("V2", "below the limit with ND is negative", obs("hbv_dna", (20, "[IU]/mL", "<"), interpretation=[{"coding": [{"code": "ND"}]}]), read=lambda c: (only(c, "hbv_dna").result, only(c, "hbv_dna").detected_below_limit), expect=(Result.NEGATIVE, False)),
+    row("V2", "below the limit and not detected in one text", obs("hbv_dna", "<20 IU/mL, not detected"), read=lambda c: (only(c, "hbv_dna").result, only(c, "hbv_dna").quantity.comparator), expect=(Result.NEGATIVE, "<")),
     row("V2", "logarithm under the load's code", obs("hbv_dna", {"valueQuantity": {"value": 3, "unit": "log IU/mL"}}), read=number("hbv_dna"), expect=(D("1000"), "[IU]/mL")),
     row("V2", "target not detected", obs("hiv_rna", "Target Not Detected"), read=result("hiv_rna"), expect=Result.NEGATIVE),
     row("V3", "anti-HCV non-reactive", obs("anti_hcv", "Non-reactive"), read=result("anti_hcv"), expect=Result.NEGATIVE),
@@ -157,6 +178,8 @@ ROWS = [
     row("V6", "organism as a member", obs("blood_culture", None, hasMember=[{"reference": "Observation/m"}]), obs({"coding": [{"system": "http://x", "code": "org"}]}, {"valueCodeableConcept": {"coding": [{"system": "http://x", "code": "1"}], "text": "Candida albicans"}}, id="m"), read=result("blood_culture"), expect=Result.POSITIVE),
     row("V6", "free text about a culture is never parsed", obs("blood_culture", "Escherichia coli in one bottle"), read=result("blood_culture"), expect=None),
     row("V6", "no growth", obs("blood_culture", "No growth"), read=result("blood_culture"), expect=Result.NEGATIVE),
+    row("V6", "no growth after some days", obs("blood_culture", "No growth after 5 days"), read=result("blood_culture"), expect=Result.NEGATIVE),
+    row("V6", "no growth of one thing is not none", obs("blood_culture", "No growth of MRSA, E. coli isolated"), read=result("blood_culture"), expect=None),
     row("V6", "a culture is dated by its collection", specimen("http://x|blood", collection={"collectedDateTime": "2025-04-12T22:00:00+08:00"}), obs("blood_culture", "no growth", specimen={"reference": "Specimen/s1"}), read=lambda c: c.series("blood_culture").items[0].when.date, expect=date(2025, 4, 12)),
     row("V6", "contaminant", obs("blood_culture", "cc:positive", parts={"contaminant": True}), read=lambda c: c.series("blood_culture").items[0].component("contaminant").yes, expect=True),
     row("V6", "ordered", service("blood_culture"), read=lambda c: len(c.services.of("blood_culture")), expect=1),

@@ -141,3 +141,16 @@ def test_a_drug_that_no_version_has_is_unidentified_and_named() -> None:
     seen = chart(resource("MedicationRequest", status="active", intent="order", drug=cc("fludarabine")))
     assert [record.identified for record in seen.drugs] == [False]
     assert [(loss.resource, loss.text) for loss in seen.losses] == [("MedicationRequest/x", "medication")]
+
+
+@pytest.mark.parametrize(
+    "denied",
+    [
+        resource(
+            "MedicationAdministration", status="completed", notGiven=True, effectiveDateTime="2025-04-10"
+        ),
+        resource("MedicationStatement", status="active", taken="n", effectiveDateTime="2025-04-10"),
+    ],
+)
+def test_what_stu3_says_was_not_given_or_taken_is_no_exposure(denied: dict[str, Any]) -> None:
+    assert not chart({**denied, "medicationCodeableConcept": cc("tocilizumab")}).drugs.all

@@ -17,6 +17,7 @@ from tests.fhir_mapping.read.charts import (
     obs,
     order,
     procedure,
+    report,
     service,
     shot,
     statement,
@@ -289,3 +290,10 @@ def test_an_encounter_that_never_counts(status: str) -> None:
 
 def test_a_resource_without_a_type_is_named() -> None:
     assert loss_texts(chart({"id": "x", "subject": SUBJECT})) == ["no resourceType"]
+
+
+@pytest.mark.parametrize("status", ["entered-in-error", "cancelled"])
+def test_what_a_withdrawn_report_holds_is_withdrawn(status: str) -> None:
+    inner = obs("anc", (1, "10*3/uL"), id="i")
+    held = report("cbc_panel", status=status, contained=[inner], result=[{"reference": "#i"}])
+    assert not chart(held).series("anc").items

@@ -115,6 +115,11 @@ def test_frequency_and_period(repeat: dict[str, Any], hours: int) -> None:
     assert timing_of({"repeat": repeat}).interval_hours == hours
 
 
+def test_a_draft_with_a_rhythm_that_is_not_read_is_no_single_dose() -> None:
+    timing = timing_of({"code": {"coding": [{"code": "TIW"}]}}, draft=True)
+    assert (timing.ongoing, timing.last, timing.doses) == (True, None, ())
+
+
 def test_code_and_repeat_that_agree() -> None:
     both = {"code": {"coding": [{"code": "BID"}]}, "repeat": {"frequency": 2, "period": 1, "periodUnit": "d"}}
     assert timing_of(both).interval_hours == 12
