@@ -210,19 +210,3 @@ def unread_dose(draft: DrugRecord, concept: str) -> Missing:
     if draft.dose is None:
         return Missing(concept, LossReason.NOT_ON_CHART, draft.reference)
     return Missing(concept, LossReason.UNIT, draft.reference, draft.dose.unreadable)
-
-
-def evidence_of_drug(record: DrugRecord) -> Evidence:
-    """A drug record as evidence: its dose where one is written."""
-    dose = record.dose.amount if record.dose is not None else None
-    concept = record.ingredients[0] if record.ingredients else ""
-    if dose is None:
-        rate = record.rate
-        return Evidence(
-            record.reference,
-            concept,
-            None if rate is None else rate.value,
-            "" if rate is None else rate.unit,
-            record.timing.first,
-        )
-    return Evidence(record.reference, concept, dose.value, dose.unit, record.timing.first)

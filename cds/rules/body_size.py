@@ -13,6 +13,7 @@ from decimal import Decimal, localcontext
 
 from cards.finding import Evidence, Missing
 from cds.engine.case import Case
+from cds.rules.evidence import of_observation
 from fhir_mapping.chart import LossReason, Observation
 
 ADULT_YEARS = 18
@@ -47,17 +48,6 @@ def is_adult(case: Case) -> bool | None:
     return False if high < ADULT_YEARS else None
 
 
-def evidence_of(observation: Observation) -> Evidence:
-    quantity = observation.value.quantity
-    return Evidence(
-        observation.reference,
-        observation.concept,
-        None if quantity is None else quantity.value,
-        "" if quantity is None else quantity.unit,
-        observation.when,
-    )
-
-
 def _measured(case: Case, concept: str, unit: str, days: int | None) -> Measure:
     """Newest exact value at most `days` old (None: any age)."""
     series = case.chart.series(concept)
@@ -69,7 +59,7 @@ def _measured(case: Case, concept: str, unit: str, days: int | None) -> Measure:
 
     found = series.latest(case.now, within, exact)
     if found is not None and found.value.quantity is not None:
-        return Measure(found.value.quantity.value, unit, evidence=(evidence_of(found),))
+        return Measure(found.value.quantity.value, unit, evidence=(of_observation(found),))
     old = series.latest(case.now, None, exact)
     if old is None:
         return Measure(None, unit, missing=(Missing(concept),))

@@ -11,6 +11,7 @@ from fhir_mapping.chart import (
     Condition,
     Document,
     DrugRecord,
+    Moment,
     Observation,
     Procedure,
     Quantity,
@@ -40,13 +41,24 @@ def of_observation(observation: Observation) -> Evidence:
 
 def of_drug(record: DrugRecord) -> Evidence:
     """A drug record with the last day it speaks for, else its first."""
-    dose = None if record.dose is None else record.dose.amount
+    return _of_drug(record, record.timing.last or record.timing.first)
+
+
+def of_drug_start(record: DrugRecord) -> Evidence:
+    """A drug record with the moment it was begun."""
+    return _of_drug(record, record.timing.first)
+
+
+def _of_drug(record: DrugRecord, when: Moment | None) -> Evidence:
+    """Its dose, or the rate of an infusion that names none."""
+    dose = record.dose.amount if record.dose is not None else None
+    amount = record.rate if dose is None else dose
     return Evidence(
         record.reference,
         record.ingredients[0] if record.ingredients else "",
-        None if dose is None else dose.value,
-        "" if dose is None else dose.unit,
-        record.timing.last or record.timing.first,
+        None if amount is None else amount.value,
+        "" if amount is None else amount.unit,
+        when,
     )
 
 

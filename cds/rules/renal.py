@@ -14,7 +14,8 @@ from enum import StrEnum
 
 from cards.finding import Evidence, Missing
 from cds.engine.case import Case
-from cds.rules.body_size import evidence_of, height, is_adult, weight
+from cds.rules.body_size import height, is_adult, weight
+from cds.rules.evidence import of_observation
 from fhir_mapping.chart import LossReason, Observation
 
 
@@ -72,11 +73,11 @@ def clearance(case: Case, days: int, body_days: int) -> Clearance:
     """Newest clearance at most `days` old; weight and height for an estimate at most `body_days` old."""
     measured = _recent(case, "creatinine_clearance", days)
     if measured is not None and measured.value.quantity is not None:
-        return Clearance(measured.value.quantity.value, Method.MEASURED, (evidence_of(measured),))
+        return Clearance(measured.value.quantity.value, Method.MEASURED, (of_observation(measured),))
     creatinine = _recent(case, "creatinine", days)
     if creatinine is None or creatinine.value.quantity is None:
         return Clearance(None, missing=(lacking(case, "creatinine", days),))
-    mg_dl, evidence = creatinine.value.quantity.value, (evidence_of(creatinine),)
+    mg_dl, evidence = creatinine.value.quantity.value, (of_observation(creatinine),)
     adult = is_adult(case)
     if adult is None:
         return Clearance(None, evidence=evidence, missing=(Missing("birth_date"),))

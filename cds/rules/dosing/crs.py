@@ -24,7 +24,7 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.after_cart import evidence_of_drug, in_icu
+from cds.rules.after_cart import in_icu
 from cds.rules.body_size import is_adult
 from cds.rules.dosing.crs_ladder import Node, Step, crs_step
 from cds.rules.dosing.crs_steroid import icans_tier
@@ -45,6 +45,7 @@ from cds.rules.dosing.tocilizumab import (
     tocilizumab_doses,
 )
 from cds.rules.dosing.tocilizumab import suggestion as tocilizumab_suggestion
+from cds.rules.evidence import of_drug_start
 from cds.rules.grading.crs_episode import Gate, crs_applies, crs_now
 from fhir_mapping.chart import DrugRecord
 
@@ -245,9 +246,9 @@ def step_values(case: Case, step: Step) -> dict[str, Value]:
 
 
 def _evidence(case: Case, step: Step) -> tuple[Evidence, ...]:
-    found = [evidence_of_drug(d) for d in tocilizumab_doses(case)]
+    found = [of_drug_start(d) for d in tocilizumab_doses(case)]
     if step.run is not None:
-        found += [evidence_of_drug(step.run.records[0]), evidence_of_drug(step.run.records[-1])]
+        found += [of_drug_start(step.run.records[0]), of_drug_start(step.run.records[-1])]
     return tuple(dict.fromkeys((*found, *tocilizumab_dose(case).weight.evidence)))
 
 
@@ -310,7 +311,7 @@ def _after_resolution(case: Case) -> Iterator[Finding]:
         detail=(Paragraph(msg("step.taper")),),
         grade=0,
         values={"row": "taper"},
-        evidence=tuple(evidence_of_drug(d) for d in running),
+        evidence=tuple(of_drug_start(d) for d in running),
     )
 
 

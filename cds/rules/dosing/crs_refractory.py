@@ -18,11 +18,11 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.after_cart import coded_episodes, evidence_of_drug, therapy_start
+from cds.rules.after_cart import coded_episodes, therapy_start
 from cds.rules.dosing.crs_ladder import Node, Step, crs_step
 from cds.rules.dosing.steroid_course import Tier
 from cds.rules.dosing.tocilizumab import tocilizumab_doses
-from cds.rules.evidence import of_observation
+from cds.rules.evidence import of_drug_start, of_observation
 from cds.rules.grading.crs_episode import crs_applies
 from cds.rules.grading.icans_episode import icans_now
 from fhir_mapping.chart import DrugRecord, Observation
@@ -74,12 +74,12 @@ def advise_refractory(case: Case) -> Iterator[Finding]:
 
 
 def _refractory(case: Case, step: Step) -> Finding:
-    evidence: list[Evidence] = [evidence_of_drug(d) for d in tocilizumab_doses(case)]
+    evidence: list[Evidence] = [of_drug_start(d) for d in tocilizumab_doses(case)]
     detail: list[Block] = [Paragraph(msg("advice")), *_targets(case), Paragraph(msg("no-dose"))]
     values: dict[str, str | int] = {"row": "5", "tocilizumab_given": len(tocilizumab_doses(case))}
     if step.run is not None:
         values["steroid_day"] = step.run.day_at(case.today)
-        evidence.append(evidence_of_drug(step.run.records[0]))
+        evidence.append(of_drug_start(step.run.records[0]))
     rise = ferritin_rise(case, step)
     if rise is not None:
         detail.append(Bullet(msg("ferritin")))
@@ -134,6 +134,6 @@ def _on_orders(case: Case, step: Step) -> Iterator[Finding]:
             detail=(Paragraph(msg("lines")),),
             grade=step.state.low,
             values={"row": "not-first-line", "node": step.node.value},
-            evidence=tuple(evidence_of_drug(d) for d in tocilizumab_doses(case)),
+            evidence=tuple(of_drug_start(d) for d in tocilizumab_doses(case)),
             resource=draft.reference,
         )

@@ -23,7 +23,7 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.after_cart import dosing_weight, evidence_of_drug, therapy_start, unread_dose
+from cds.rules.after_cart import dosing_weight, therapy_start, unread_dose
 from cds.rules.body_size import is_adult
 from cds.rules.dosing.crs_ladder import Node, Step, crs_step
 from cds.rules.dosing.steroid_course import (
@@ -43,6 +43,7 @@ from cds.rules.dosing.steroid_course import (
     tier_day,
     tier_name,
 )
+from cds.rules.evidence import of_drug_start
 from cds.rules.grading.crs_episode import Gate, crs_applies, crs_now
 from cds.rules.grading.icans_episode import icans_now
 from cds.rules.grading.iec_hs_episode import iec_hs_now
@@ -288,7 +289,7 @@ def _judge(case: Case, draft: DrugRecord, step: Step | None) -> Finding:
         values=values,
         evidence=(
             *dosing_weight(case).evidence,
-            *(evidence_of_drug(d) for d in (() if run is None else run.records)),
+            *(of_drug_start(d) for d in (() if run is None else run.records)),
         ),
         missing=missing,
         resource=draft.reference,

@@ -25,7 +25,7 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.after_cart import evidence_of_drug, therapy_start, unread_dose
+from cds.rules.after_cart import therapy_start, unread_dose
 from cds.rules.dosing.crs_ladder import Node, crs_step
 from cds.rules.dosing.tocilizumab import (
     Allowance,
@@ -35,6 +35,7 @@ from cds.rules.dosing.tocilizumab import (
     tocilizumab_dose,
     tocilizumab_doses,
 )
+from cds.rules.evidence import of_drug_start
 from cds.rules.grading.crs_episode import Gate, crs_applies, crs_now
 from cds.rules.grading.icans_episode import icans_now
 from fhir_mapping.chart import Amount, DrugRecord, DrugState, Moment, Route, instant
@@ -328,7 +329,7 @@ def _judge(case: Case, draft: DrugRecord) -> Finding:
         values=values,
         evidence=(
             *right.weight.evidence,
-            *(evidence_of_drug(d) for d in tocilizumab_doses(case)),
+            *(of_drug_start(d) for d in tocilizumab_doses(case)),
             *(Evidence(allergy.reference, "tocilizumab") for allergy in allergies),
         ),
         missing=missing,

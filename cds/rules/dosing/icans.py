@@ -39,7 +39,6 @@ from cds.engine.rule import rule
 from cds.rules.after_cart import (
     clinical_course,
     dosing_weight,
-    evidence_of_drug,
     in_icu,
     therapy_start,
     unread_dose,
@@ -62,6 +61,7 @@ from cds.rules.dosing.steroid_course import (
     steroid_run,
     tier_day,
 )
+from cds.rules.evidence import of_drug_start
 from cds.rules.grading.crs_episode import crs_applies, crs_now
 from cds.rules.grading.icans_episode import Domain, IcansState, icans_at, icans_now
 from fhir_mapping.chart import Amount, DrugRecord, DrugState, Route
@@ -451,7 +451,7 @@ def advise_icans(case: Case) -> Iterator[Finding]:
 def _evidence(case: Case, plan: Plan) -> tuple[Evidence, ...]:
     found = [e for d in plan.state.domains if d.low for e in d.evidence]
     if plan.run is not None:
-        found += [evidence_of_drug(plan.run.records[0])]
+        found += [of_drug_start(plan.run.records[0])]
     return tuple(dict.fromkeys((*found, *dosing_weight(case).evidence)))
 
 

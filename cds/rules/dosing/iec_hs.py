@@ -29,7 +29,6 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.after_cart import evidence_of_drug
 from cds.rules.body_size import is_adult
 from cds.rules.dosing.crs_ladder import iec_hs_leads
 from cds.rules.dosing.iec_hs_doses import (
@@ -47,6 +46,7 @@ from cds.rules.dosing.iec_hs_doses import (
 )
 from cds.rules.dosing.iec_hs_lines import Plan, Row, first_emapalumab, iec_hs_plan, own_drugs
 from cds.rules.dosing.steroid_course import Tier, steroid_in_force, tier_of
+from cds.rules.evidence import of_drug_start
 from cds.rules.grading.crs_course import Course, crs_course
 from cds.rules.grading.crs_episode import crs_now
 from cds.rules.grading.hlh_compare import Pathway
@@ -188,7 +188,7 @@ def _values(case: Case, plan: Plan) -> dict[str, Value]:
 
 
 def _evidence(case: Case, plan: Plan) -> tuple[Evidence, ...]:
-    facts = [*ferritin_evidence(case), *(evidence_of_drug(d) for d in plan.drugs)]
+    facts = [*ferritin_evidence(case), *(of_drug_start(d) for d in plan.drugs)]
     facts += [e for dose in _doses(case, plan) for e in dose.evidence]
     return tuple(dict.fromkeys(facts))
 

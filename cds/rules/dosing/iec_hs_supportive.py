@@ -28,10 +28,9 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.after_cart import evidence_of_drug
 from cds.rules.dosing.gcsf import course_evidence, gcsf_course, neutrophils
 from cds.rules.dosing.steroid_course import steroid_in_force
-from cds.rules.evidence import of_observation, shown
+from cds.rules.evidence import of_drug_start, of_observation, shown
 from cds.rules.grading.iec_hs_episode import IecHsState, Status, bleeding_now, iec_hs_drugs, iec_hs_now
 from fhir_mapping.chart import Amount, LossReason, Observation, Quantity
 
@@ -96,10 +95,10 @@ def _warnings(case: Case, state: IecHsState) -> Iterator[Action]:
         yield Action("gcsf", None, facts)
     agonists = case.chart.active_drugs("eltrombopag", "romiplostim")
     if agonists:
-        yield Action("tpo", None, tuple(evidence_of_drug(d) for d in agonists))
+        yield Action("tpo", None, tuple(of_drug_start(d) for d in agonists))
     drugs = (*iec_hs_drugs(case, state.onset), *steroid_in_force(case))
     if drugs:
-        yield Action("infection", None, tuple(dict.fromkeys(evidence_of_drug(d) for d in drugs)))
+        yield Action("infection", None, tuple(dict.fromkeys(of_drug_start(d) for d in drugs)))
 
 
 def _suggestions(actions: tuple[Action, ...]) -> tuple[Suggestion, ...]:

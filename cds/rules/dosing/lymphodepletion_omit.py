@@ -25,10 +25,10 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.body_size import evidence_of
 from cds.rules.disease import disease_evidence
 from cds.rules.dosing.ldc import orders
 from cds.rules.dosing.white_cells import missing_count, per_ul, week_before
+from cds.rules.evidence import of_observation
 from cds.rules.readiness.phase import collected
 from fhir_mapping.chart import ConditionState, Flag, Moment, Observation
 
@@ -116,7 +116,7 @@ def _lymphodepletion(case: Case, resource: str) -> Iterator[Finding]:
     lymphocytes = week_before(case, "alc", day0, numbers.int("window_days"))
     alc = None if lymphocytes is None else per_ul(lymphocytes)
     values: dict[str, Scalar] = {"wbc_per_ul": count.value}
-    evidence = [evidence_of(test), *disease_evidence(case)]
+    evidence = [of_observation(test), *disease_evidence(case)]
     shown: dict[str, Shown] = {"wbc": count.value, "limit": numbers["wbc_per_ul"]}
     if few:
         values["row"] = "O1"
@@ -131,7 +131,7 @@ def _lymphodepletion(case: Case, resource: str) -> Iterator[Finding]:
     if alc is not None and lymphocytes is not None and below:
         values |= {"row": "O2", "alc_per_ul": alc.value}
         shown = {"alc": alc.value, "limit": numbers["alc_per_ul"], "wbc": count.value}
-        evidence.append(evidence_of(lymphocytes))
+        evidence.append(of_observation(lymphocytes))
         yield _consider(case, "O2", shown, [Paragraph(msg("detail.O2", **shown))], values, evidence, resource)
         return
     open_ = below is None  # O2 cannot be told from O3
@@ -201,7 +201,7 @@ def _infusion(case: Case, resource: str, day: date | None) -> Iterator[Finding]:
         subject="infusion",
         detail=tuple(detail),
         values=dict(values),
-        evidence=(evidence_of(test),) if test is not None else (),
+        evidence=(of_observation(test),) if test is not None else (),
         missing=() if count is not None else (missing_count(case, "wbc"),),
         resource=resource,
         suggestions=() if count is not None else (_order_counts(),),

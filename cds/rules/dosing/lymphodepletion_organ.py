@@ -23,9 +23,9 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
-from cds.rules.body_size import evidence_of
 from cds.rules.dosing.ldc import Orders, advised, creatinine_clearance, orders
 from cds.rules.dosing.lymphodepletion import check_order
+from cds.rules.evidence import of_observation
 from cds.rules.renal import Method, lacking
 from fhir_mapping.chart import Amount, ConditionState, LossReason, Observation
 
@@ -140,7 +140,7 @@ def _liver(case: Case, found: Orders) -> Iterator[Finding]:
             shown = Amount(quantity.value.quantize(Decimal("0.01")), quantity.unit)
             over.append(Bullet(msg("liver.bilirubin", value=shown, limit=Amount(limit, "mg/dL"))))
             values["bilirubin_mg_dl"] = quantity.value
-            evidence.append(evidence_of(bilirubin))
+            evidence.append(of_observation(bilirubin))
     for concept in ("alt", "ast"):
         test = _newest(case, concept)
         measured = None if test is None else test.value.quantity
@@ -154,7 +154,7 @@ def _liver(case: Case, found: Orders) -> Iterator[Finding]:
             ratio = (measured.value / test.uln.value).quantize(Decimal("0.01"))
             over.append(Bullet(msg("liver.enzyme", test=Name(concept), ratio=ratio)))
             values[f"{concept}_uln_multiple"] = ratio
-            evidence.append(evidence_of(test))
+            evidence.append(of_observation(test))
     if over:
         yield Finding(
             rule=RULE,

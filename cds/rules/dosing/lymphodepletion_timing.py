@@ -32,12 +32,12 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
-from cds.rules.body_size import evidence_of
 from cds.rules.disease import Disease, disease, disease_evidence
 from cds.rules.dosing import lymphodepletion
 from cds.rules.dosing.ldc import creatinine_clearance, orders
 from cds.rules.dosing.lymphodepletion_omit import infusion_order
 from cds.rules.dosing.white_cells import per_ul, week_before
+from cds.rules.evidence import of_observation
 from cds.rules.readiness.phase import collected, infused
 from fhir_mapping.chart import Moment, Observation, whole_day
 
@@ -176,7 +176,7 @@ def _notes(case: Case, found: Interval, key: str) -> tuple[list[Block], list[Evi
         count = None if test is None else per_ul(test)
         if test is not None and count is not None:
             values["wbc_per_ul"] = count.value
-            evidence.append(evidence_of(test))
+            evidence.append(of_observation(test))
             blocks.append(Bullet(msg("note.wbc", wbc=count.value)))
             few = count.at_most(numbers["wbc_per_ul"])
             if few and key == "T5-repeat":

@@ -20,7 +20,7 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.after_cart import dosing_weight, evidence_of_drug
+from cds.rules.after_cart import dosing_weight
 from cds.rules.body_size import is_adult
 from cds.rules.dosing.tls_drugs import (
     INHIBITORS,
@@ -35,7 +35,7 @@ from cds.rules.dosing.tls_drugs import (
     rasburicase_once,
     rasburicase_once_mg,
 )
-from cds.rules.evidence import of_observation
+from cds.rules.evidence import of_drug_start, of_observation
 from cds.rules.g6pd import G6pd, g6pd_state
 from cds.rules.grading.tls_risk import (
     Tier,
@@ -75,9 +75,9 @@ def _hydration(case: Case) -> tuple[Evidence, ...]:
     found = (*in_force(case, *fluids), *given_since(case, since, *fluids))
     orders = [s for s in case.chart.services.of("iv_fluids") if s.state.value in ("active", "draft")]
     return (
-        *(evidence_of_drug(d) for d in found),
+        *(of_drug_start(d) for d in found),
         *(Evidence(s.reference, "iv_fluids", effective=s.when) for s in orders),
-        *(evidence_of_drug(d) for d in case.chart.drafts.drugs.of(*fluids)),
+        *(of_drug_start(d) for d in case.chart.drafts.drugs.of(*fluids)),
     )
 
 
@@ -200,7 +200,7 @@ def _finding(case: Case, reference: str) -> Finding:
         values={**values, **extra},
         evidence=(
             *risk.evidence,
-            *(evidence_of_drug(d) for d in (*_inhibitors(case), *_rasburicase(case))),
+            *(of_drug_start(d) for d in (*_inhibitors(case), *_rasburicase(case))),
             *_hydration(case),
             *dosing_weight(case).evidence,
         ),
@@ -265,5 +265,5 @@ def _running(case: Case, day: int) -> Finding:
             *_detail(case, "intermediate"),
         ),
         values={"row": "intermediate", "course_day": day, "present": True},
-        evidence=tuple(evidence_of_drug(d) for d in running),
+        evidence=tuple(of_drug_start(d) for d in running),
     )

@@ -24,7 +24,6 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.parameters import Parameters
 from cds.engine.rule import rule
-from cds.rules.after_cart import evidence_of_drug
 from cds.rules.dosing.tls_drugs import (
     INHIBITORS,
     PURINES,
@@ -36,7 +35,7 @@ from cds.rules.dosing.tls_drugs import (
     in_force,
     order_g6pd,
 )
-from cds.rules.evidence import of_fact, of_observation
+from cds.rules.evidence import of_drug_start, of_fact, of_observation
 from cds.rules.g6pd import G6pd, g6pd_state
 from cds.rules.grading.tls_risk import in_risk_window
 from cds.rules.grading.tls_state import Level, TlsState, beyond_limit, series_of, tls_state
@@ -186,7 +185,7 @@ def _rasburicase(case: Case, draft: DrugRecord) -> Iterator[Finding]:
             Outcome.REVIEW,
             Indicator.WARNING,
             msg("summary.inhibitor-active", drugs=drugs),
-            evidence=tuple(evidence_of_drug(d) for d in beside),
+            evidence=tuple(of_drug_start(d) for d in beside),
             subject=f"{draft.reference}#inhibitor",
         )
 
@@ -215,7 +214,7 @@ def _inhibitor(case: Case, draft: DrugRecord) -> Iterator[Finding]:
             Indicator.WARNING,
             msg("summary.not-needed", drug=Name(drug)),
             detail=msg("detail.rasburicase-active", hours=Hours(case.p(RULE)["rasburicase_window_hours"])),
-            evidence=tuple(evidence_of_drug(d) for d in beside),
+            evidence=tuple(of_drug_start(d) for d in beside),
             suggestions=_remove(draft),
         )
 
@@ -249,7 +248,7 @@ def _inhibitor_blocked(case: Case, draft: DrugRecord) -> Iterator[Finding]:
             Outcome.REVIEW,
             Indicator.WARNING,
             msg("summary.purines", drug=Name(drug), drugs=named),
-            evidence=tuple(evidence_of_drug(d) for d in purines),
+            evidence=tuple(of_drug_start(d) for d in purines),
             subject=f"{draft.reference}#purines",
         )
 

@@ -31,10 +31,10 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.after_cart import dosing_weight, evidence_of_drug, in_icu, inpatient
+from cds.rules.after_cart import dosing_weight, in_icu, inpatient
 from cds.rules.body_size import surface
 from cds.rules.dosing.tls_drugs import order_g6pd, rasburicase_daily, rasburicase_daily_mg, rasburicase_days
-from cds.rules.evidence import of_fact, of_observation
+from cds.rules.evidence import of_drug_start, of_fact, of_observation
 from cds.rules.g6pd import G6pd, g6pd_state
 from cds.rules.grading.fever import hours
 from cds.rules.grading.tls_state import TlsState, beyond_limit, series_of, tls_state
@@ -220,7 +220,7 @@ def treat_tls(case: Case) -> Iterator[Finding]:
         detail=tuple(_detail(case, urine, indications, key)),
         values=values,
         evidence=(
-            *(evidence_of_drug(d) for d in case.chart.administrations("rasburicase")),
+            *(of_drug_start(d) for d in case.chart.administrations("rasburicase")),
             *(urine.output.evidence if urine.output is not None else ()),
             *(e for _, facts in indications for e in facts),
             *dosing_weight(case).evidence,
@@ -430,7 +430,7 @@ def _order(
         detail=(Paragraph(_course(case)),),
         values=values,
         evidence=(
-            *(evidence_of_drug(d) for d in case.chart.administrations("rasburicase")),
+            *(of_drug_start(d) for d in case.chart.administrations("rasburicase")),
             *dosing_weight(case).evidence,
         ),
         missing=missing,

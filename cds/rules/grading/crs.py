@@ -26,8 +26,8 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.after_cart import current_encounters, evidence_of_drug
-from cds.rules.body_size import evidence_of
+from cds.rules.after_cart import current_encounters
+from cds.rules.evidence import of_drug_start, of_observation
 from cds.rules.grading.crs_episode import (
     PROVISIONAL,
     CrsState,
@@ -178,13 +178,13 @@ def evidence(state: CrsState) -> tuple[Evidence, ...]:
     """The facts behind a CRS grade."""
     found: list[Evidence] = []
     if state.fever is not None and state.fever.temperature is not None:
-        found.append(evidence_of(state.fever.temperature))
+        found.append(of_observation(state.fever.temperature))
     elif state.fever is not None:
         found.append(Evidence(state.fever.reference, "fever", effective=state.fever.when))
     elif state.temperature is not None:
-        found.append(evidence_of(state.temperature))
+        found.append(of_observation(state.temperature))
     bp = state.bp
-    found += [evidence_of_drug(d) for d in (*bp.pressors, *bp.vasopressin)]
+    found += [of_drug_start(d) for d in (*bp.pressors, *bp.vasopressin)]
     if bp.pressure is not None:
         quantity = bp.pressure.systolic or bp.pressure.mean
         concept = "bp_systolic" if bp.pressure.systolic is not None else "bp_mean"
@@ -199,10 +199,10 @@ def evidence(state: CrsState) -> tuple[Evidence, ...]:
             flow = state.o2.flow
             found.append(Evidence(reference, "o2_flow_rate", flow.value, flow.unit))
         elif state.o2.provisional and state.o2.saturation is not None:
-            found.append(evidence_of(state.o2.saturation))
+            found.append(of_observation(state.o2.saturation))
         else:
             found.append(Evidence(reference, "oxygen_device", state.o2.device or None))
-    found += [evidence_of_drug(d) for d in state.masking[-1:]]
+    found += [of_drug_start(d) for d in state.masking[-1:]]
     found += state.infections
     if state.recorded is not None:
         found.append(

@@ -16,11 +16,11 @@ from cds.rules.after_cart import (
     clinical_course,
     coded_episodes,
     doses_since,
-    evidence_of_drug,
     recorded_grades,
     therapy_start,
 )
 from cds.rules.dosing.steroid_course import in_crs_steroids
+from cds.rules.evidence import of_drug_start
 from cds.rules.grading.crs_episode import Gate, crs_at
 from cds.rules.grading.fever import hours
 from fhir_mapping.chart import DrugRecord, Moment, instant
@@ -69,7 +69,7 @@ class CrsCourse:
     @property
     def evidence(self) -> tuple[Evidence, ...]:
         found = [Evidence(p.reference, "crs_grade", p.grade, "", p.when) for p in self.points if p.reference]
-        return (*found[-4:], *(evidence_of_drug(d) for d in self.treatment[:1]))
+        return (*found[-4:], *(of_drug_start(d) for d in self.treatment[:1]))
 
 
 @once_per_case

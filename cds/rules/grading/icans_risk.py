@@ -20,8 +20,8 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.after_cart import evidence_of_drug, therapy_start
-from cds.rules.evidence import of_fact, of_observation
+from cds.rules.after_cart import therapy_start
+from cds.rules.evidence import of_drug_start, of_fact, of_observation
 from cds.rules.grading.crs_episode import crs_applies, crs_now, worst_grade
 from cds.rules.grading.fever import hours
 from cds.rules.grading.hemodynamics import hypotensive, infusions, pressures
@@ -60,7 +60,7 @@ def _unstable(case: Case, start: datetime, end: datetime) -> Evidence | None:
     for record in infusions(case):
         first, last = record.timing.first, record.timing.last
         if first is not None and first.earliest <= end and (last is None or last.latest >= start):
-            return evidence_of_drug(record)
+            return of_drug_start(record)
     for pressure in pressures(case):
         if pressure.when.latest >= start and pressure.when.earliest <= end and hypotensive(case, pressure):
             quantity = pressure.systolic or pressure.mean

@@ -25,12 +25,11 @@ from cds.rules.after_cart import (
     closings,
     coded_episodes,
     current_encounters,
-    evidence_of_drug,
     inpatient,
     recorded_grades,
     therapy_start,
 )
-from cds.rules.evidence import of_fact, of_observation
+from cds.rules.evidence import of_drug_start, of_fact, of_observation
 from cds.rules.grading.crs_course import IMPROVED, Course, CrsCourse, crs_course
 from cds.rules.grading.crs_episode import crs_now
 from cds.rules.grading.fever import fevers_between, hours
@@ -273,7 +272,7 @@ def _life_threatening(
     pressure = blood_pressure_at(case, case.now, start)
     if pressure.pressors or pressure.vasopressin:
         drugs = (*pressure.pressors, *pressure.vasopressin)
-        yield Why.VASOPRESSOR, tuple(evidence_of_drug(d) for d in drugs)
+        yield Why.VASOPRESSOR, tuple(of_drug_start(d) for d in drugs)
     oxygen = oxygen_at(case, case.now, start)
     if oxygen.device in _VENTILATED and oxygen.low > 0:
         yield Why.VENTILATION, tuple(Evidence(r, oxygen.device) for r in oxygen.references)
@@ -346,10 +345,10 @@ def _grade(case: Case, onset: datetime, coded: bool) -> tuple[int, Why, tuple[Ev
         return 3, Why.BLEED_TRANSFUSED, (*bleeding.evidence, *transfused)
     if admitted := _admitted_for(case, start):
         return 3, Why.ADMISSION, admitted
-    drugs = tuple(evidence_of_drug(d) for d in iec_hs_drugs(case, onset))
+    drugs = tuple(of_drug_start(d) for d in iec_hs_drugs(case, onset))
     products = _procedures(case, since, "cryoprecipitate")
     products += tuple(
-        evidence_of_drug(d)
+        of_drug_start(d)
         for d in case.chart.drugs.of(*_FIBRINOGEN)
         if d.given and d.timing.first is not None and d.timing.first.latest >= since
     )

@@ -6,8 +6,7 @@ from datetime import datetime, timedelta
 
 from cards.finding import Evidence
 from cds.engine.case import Case
-from cds.rules.after_cart import evidence_of_drug
-from cds.rules.evidence import of_observation
+from cds.rules.evidence import of_drug_start, of_observation
 from cds.rules.grading.fever import given_between, hours
 
 SEDATIVES = ("midazolam", "lorazepam", "propofol", "dexmedetomidine", "sedative_other")
@@ -19,7 +18,7 @@ def sedation_at(case: Case, at: datetime) -> tuple[Evidence, ...]:
     start = at - hours(case.p("grading.ice")["sedation_hours"])
     given = given_between(case, start, at, *SEDATIVES, completed_statements=False)
     if given:
-        return tuple(evidence_of_drug(d) for d in given)
+        return tuple(of_drug_start(d) for d in given)
     stated = case.chart.series("sedated").latest(at, timedelta(hours=24))
     if stated is not None and stated.value.yes:
         return (of_observation(stated),)

@@ -35,8 +35,8 @@ from cards.finding import (
 from cds.engine.case import Case, once_per_case
 from cds.engine.parameters import Parameters
 from cds.engine.rule import Hook, rule
-from cds.rules.body_size import evidence_of
 from cds.rules.drug_classes import drug_classes
+from cds.rules.evidence import of_observation
 from cds.rules.readiness.phase import candidate, collected
 from cds.rules.washout.concerns import drafts_hold, drugs_of_rows
 from cds.rules.washout.intervals import (
@@ -171,7 +171,7 @@ def peripheral_counts(case: Case) -> tuple[Counts, tuple[Evidence, ...], tuple[M
         observation, above = _count(case, concept, numbers.int(limit))
         answers.append(above)
         if observation is not None:
-            evidence.append(evidence_of(observation))
+            evidence.append(of_observation(observation))
         if above is None:
             old = case.chart.latest(concept)
             stale = observation is None and old is not None
