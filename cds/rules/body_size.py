@@ -87,3 +87,11 @@ def surface(case: Case, days: int | None) -> Measure:
         if recorded.value is not None:
             return Measure(recorded.value, "m2", "recorded", recorded.evidence)
     return Measure(None, "m2", evidence=evidence, missing=missing)
+
+
+def recorded_apart(case: Case, days: int | None, apart: Decimal) -> Measure | None:
+    """A recorded surface area that differs from the calculated one by more than the share `apart` (P5)."""
+    used, recorded = surface(case, days), _measured(case, "bsa", "m2", days)
+    if used.value is None or recorded.value is None or used.formula == "recorded":
+        return None
+    return recorded if abs(recorded.value - used.value) > apart * used.value else None

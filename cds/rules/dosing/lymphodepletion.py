@@ -37,6 +37,7 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
 from cds.rules.after_cart import confirmed_infections
+from cds.rules.body_size import recorded_apart
 from cds.rules.disease import Disease, disease, disease_concept, disease_evidence
 from cds.rules.dosing.ldc import (
     RULE,
@@ -59,7 +60,7 @@ from cds.rules.dosing.ldc import (
 )
 from cds.rules.washout import lymphodepletion as washout
 from cds.rules.washout.wording import shown_name
-from fhir_mapping.chart import Amount, ConditionState, DrugRecord, DrugState, LossReason, Result, Route
+from fhir_mapping.chart import Amount, ConditionState, DrugRecord, DrugState, Flag, LossReason, Result, Route
 
 
 class Problem(StrEnum):
@@ -531,6 +532,7 @@ def _plan_finding(case: Case, found: Orders) -> Finding:
         detail.append(Bullet(msg(f"detail.surface-{m2.formula.lower()}", area=area)))
     else:
         detail.append(Bullet(msg("detail.surface-missing")))
+    detail += _measures_apart(case, found)
     detail += [Bullet(msg(f"reason.{why.reason.value}")) for why in alternate_reasons(case)]
     cystitis = cystitis_without_grade(case)
     if cystitis is not None:
@@ -580,6 +582,22 @@ def _too_close(case: Case, found: Orders) -> list[Block]:
     failing = [x for x in washout.lines_before(case, day) if x.outcome is Outcome.NOT_MET]
     names = tuple(dict.fromkeys(shown_name(line.use) for line in failing))
     return [Bullet(msg("detail.washout", drugs=Items(names), day=day))] if names else []
+
+
+def _measures_apart(case: Case, found: Orders) -> list[Block]:
+    """A recorded surface area beside the calculated one, and orders whose two doses do not agree."""
+    numbers = case.p(RULE)
+    share = numbers["surface_apart_percent"] / 100
+    recorded = recorded_apart(case, numbers.int("body_max_age_days"), share)
+    blocks: list[Block] = []
+    if recorded is not None and recorded.value is not None:
+        area = Amount(recorded.value.quantize(Decimal("0.01")), "m2")
+        blocks.append(Bullet(msg("detail.surface-apart", area=area)))
+    clash = [r for r in found.drugs if r.dose is not None and Flag.DOSE_CLASH in r.dose.flags]
+    names = tuple(dict.fromkeys(drug for record in clash for drug in record.ingredients))
+    if names:
+        blocks.append(Bullet(msg("detail.dose-clash", drugs=Items(tuple(Name(name) for name in names)))))
+    return blocks
 
 
 def _ordered(regimen: Regimen, there: frozenset[str]) -> bool:
