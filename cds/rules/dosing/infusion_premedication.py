@@ -142,7 +142,7 @@ def _offer(case: Case, resource: str) -> Finding | None:
 def _steroid(case: Case, draft: DrugRecord) -> Finding | None:
     """A steroid as premedication, or any before the cells on the day of infusion."""
     hit = infusion.judge(case, draft)
-    if hit is None or hit.row is not infusion.Row.STEROID_DAY0:
+    if hit is None or hit.row is not infusion.Row.STEROID_DAY0 or hit.indicator is not Indicator.CRITICAL:
         return None
     return Finding(
         rule=RULE,

@@ -38,6 +38,7 @@ from fhir_mapping.chart import ConditionState, Drafts, DrugRecord, DrugSource, M
 RULE = "washout.infusion"
 OVERRIDES = (Override.OTHER_CAUSE, Override.RISK_BENEFIT, Override.SPECIALIST_ADVICE, Override.OTHER)
 REPLACEMENT_DRUGS = frozenset({"hydrocortisone", "prednisolone", "prednisone", "cortisone"})
+PLANNED_USES = frozenset({"purpose_premedication", "purpose_antiemetic"})
 TOXICITIES = ("crs", "icans", "iec_hs", "hlh", "anaphylaxis", "infusion_reaction")
 GRADES = ("crs_grade", "icans_grade", "iec_hs_grade")
 SEVERE_REACTIONS = frozenset({"hypotension", "cardiac_arrest", "chest_tightness", "rash", "anaphylaxis"})
@@ -182,6 +183,11 @@ def _before_cells(record: DrugRecord, at: Window) -> bool:
     return any(not dose.exact or dose.earliest < planned.earliest for dose in doses)
 
 
+def _rescue(record: DrugRecord) -> bool:
+    """As needed and for no scheduled use: kept at hand for an emergency, not planned before the cells."""
+    return record.timing.as_needed and record.purposes.isdisjoint(PLANNED_USES)
+
+
 def _steroid(case: Case, record: DrugRecord, drug: str) -> Hit | None:
     at = window(case)
     if at.day0 is None:
@@ -198,6 +204,8 @@ def _steroid(case: Case, record: DrugRecord, drug: str) -> Hit | None:
     if not at.infused:
         on_day = _overlaps(record, at.day0, at.day0)
         if on_day is not None and _before_cells(record, at):
+            if _rescue(record):
+                return Hit(record, drug, Row.STEROID_DAY0, Outcome.REVIEW, Indicator.WARNING, on_day)
             return Hit(record, drug, Row.STEROID_DAY0, Outcome.CONTRAINDICATED, Indicator.CRITICAL, on_day)
         if at.start is not None:
             # up to the first day of lymphodepletion washout.lymphodepletion judges (its row B8)
@@ -303,6 +311,8 @@ def _detail(case: Case, hit: Hit) -> list[Block]:
     steroid = hit.row in (Row.STEROID_DAY0, Row.STEROID_BEFORE, Row.STEROID_AFTER)
     if steroid and not hit.record.purposes and not hit.record.reasons:
         blocks.append(Bullet(msg("note.indication-unknown")))
+    if hit.row is Row.STEROID_DAY0 and _rescue(hit.record):
+        blocks.append(Bullet(msg("note.rescue")))
     if steroid and hit.record.route is None:
         blocks.append(Bullet(msg("note.route-assumed")))
     if hit.row is Row.TKI:
