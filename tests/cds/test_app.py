@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 import random
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
