@@ -29,6 +29,7 @@ from cds.web import explained, page_routes
 from cds.wiring import service
 from fhir_mapping.terminology import load as terminology
 
+DEMO_BUDGET_SECONDS = 10.0  # both servers share one process, and nobody waits for a demo as an EHR does
 GRACE_SECONDS = 15  # for calls under way when the service is told to stop
 
 
@@ -106,6 +107,7 @@ def served_demo_settings(folder: Path, host: str, port: int) -> Settings:
     update: dict[str, Any] = {
         "database_url": f"sqlite:///{folder / 'demo.db'}",
         "site_key_file": folder / "demo.key",
+        "budget_seconds": max(settings.budget_seconds, DEMO_BUDGET_SECONDS),
     }
     if configured.auth_mode is AuthMode.JWT:
         base_url = configured.base_url or f"http://{host}:{port}"

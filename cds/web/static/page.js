@@ -1,33 +1,44 @@
 // The page plays the EHR: it builds the hook request, sends it to the service it came from, shows the cards.
-import { cardNode, element } from "./card.js";
+import { dataNodes, pictureNodes, traceNodes } from "./behind.js";
+import { cardNode } from "./card.js";
+import { element, pretty } from "./dom.js";
+import { applied, codeAlone, draftNodes, newOrder, withIds } from "./drafts.js";
 import { TEXTS } from "./texts.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { language: "en", demo: { patients: [] }, services: [], drafts: [], cards: null, service: "", exchange: null, said: null };
+const state = { language: "en", demo: { patients: [] }, services: [], drafts: [], cards: null, behind: null, exchange: null, feedback: [], names: new Map() };
 const t = () => TEXTS[state.language];
 const KINDS = { "order-select": "draftOrders", "order-sign": "draftOrders", "appointment-book": "appointments" };
-const MINIMUM = { "encounter-start": "encounterId", "encounter-discharge": "encounterId" };
+const NEEDS_ENCOUNTER = ["encounter-start", "encounter-discharge"];
 
 const say = (text, wrong) => { $("status").textContent = text; $("status").className = wrong ? "wrong" : ""; };
 const story = () => state.demo.patients.find((patient) => patient.id === $("story").value);
 const bundle = (resources) => ({ resourceType: "Bundle", type: "collection", entry: resources.map((resource) => ({ resource })) });
-const nameOf = (resource) => resource.medicationCodeableConcept?.text ?? resource.vaccineCode?.text ?? resource.code?.text ?? resource.description ?? resource.resourceType;
+const hookOf = () => state.services.find((s) => s.id === $("service").value)?.hook ?? "patient-view";
 
-function identified(resource) {
-  if (resource.id) return resource;
-  for (let n = 1; ; n += 1) if (!state.drafts.some((draft) => draft.id === `draft-${n}`)) return { ...resource, id: `draft-${n}` };
+// --- patient, hook, drafts
+
+function setDrafts(resources, focus = false) {
+  state.drafts = withIds(resources);
+  $("json").value = pretty(state.drafts);
+  $("no-drafts").hidden = state.drafts.length > 0;
+  $("drafts").replaceChildren(...draftNodes(state.drafts, t(), setDrafts, state.names));
+  nameCodes();
+  if (focus) $("drug").focus();
 }
 
-function setDrafts(resources) {
-  state.drafts = [];
-  for (const resource of resources) state.drafts.push(identified(resource));
-  $("json").value = JSON.stringify(state.drafts, null, 2);
-  $("drafts").replaceChildren(...state.drafts.map((draft, n) => {
-    const remove = element("button", { type: "button", textContent: t().remove });
-    remove.setAttribute("aria-label", `${t().remove} ${nameOf(draft)}`);
-    remove.addEventListener("click", () => { setDrafts(state.drafts.filter((_, m) => m !== n)); $("drug").focus(); });
-    return element("li", {}, element("span", { textContent: `${nameOf(draft)} (${draft.resourceType}/${draft.id})` }), remove);
-  }));
+// Drafts that say their drug by code alone get the name that the drug tables have for it.
+async function nameCodes() {
+  for (const draft of state.drafts) {
+    const code = codeAlone(draft);
+    if (!code || state.names.has(code)) continue;
+    state.names.set(code, code);
+    const response = await fetch(`/ui/drugs?q=${encodeURIComponent(code)}`);
+    const found = response.ok ? (await response.json()).find((drug) => drug.coding.some((coding) => coding.code === code)) : null;
+    if (!found) continue;
+    state.names.set(code, found.en);
+    $("drafts").replaceChildren(...draftNodes(state.drafts, t(), setDrafts, state.names));
+  }
 }
 
 function showStories() {
@@ -58,27 +69,35 @@ function takeSaved() {
   const saved = story()?.requests.find((r) => r.name === $("saved").value);
   if (!saved) return;
   const { hook, context } = saved.request;
-  const wanted = saved.services.find((id) => state.services.some((s) => s.id === id)) ?? `all-${hook}`;
-  $("service").value = wanted;
+  $("service").value = saved.services.find((id) => state.services.some((s) => s.id === id)) ?? `all-${hook}`;
   $("encounter").value = context.encounterId ?? "";
   setDrafts((context[KINDS[hook]]?.entry ?? []).map((entry) => entry.resource));
 }
 
+function wrong(text, field) {
+  say(text, true);
+  $(field).focus();
+  return null;
+}
+
 function requestBody() {
-  const hook = state.services.find((s) => s.id === $("service").value)?.hook ?? "patient-view";
-  const context = { userId: "Practitioner/demo", patientId: $("patient").value.trim() };
+  const hook = hookOf(), context = { userId: $("user").value.trim() || "Practitioner/demo", patientId: $("patient").value.trim() };
+  if (!context.patientId) return wrong(t().needPatient, "patient");
   if ($("encounter").value.trim()) context.encounterId = $("encounter").value.trim();
-  if (MINIMUM[hook] && !context.encounterId) { say(t().needEncounter, true); $("encounter").focus(); return null; }
+  if (NEEDS_ENCOUNTER.includes(hook) && !context.encounterId) return wrong(t().needEncounter, "encounter");
   if (KINDS[hook]) {
-    if (!state.drafts.length) { say(t().needDraft, true); return null; }
+    if (!state.drafts.length) return wrong(t().needDraft, "drug");
     context[KINDS[hook]] = bundle(state.drafts);
     if (hook === "order-select") context.selections = state.drafts.map((d) => `${d.resourceType}/${d.id}`);
   }
   const body = { hook, hookInstance: crypto.randomUUID(), context };
-  const fhir = $("fhir").value.trim().replace(/\/+$/, "");
+  const fhir = $("fhir").value.trim().replace(/\/+$/, ""), token = $("token").value;
   if (fhir) body.fhirServer = fhir;
+  if (fhir && token) body.fhirAuthorization = { access_token: token, token_type: "Bearer", expires_in: 300, scope: "patient/*.read", subject: "tcell-cds-page" };
   return body;
 }
+
+// --- the exchange
 
 async function post(path, body) {
   const headers = { "Content-Type": "application/json", "Accept-Language": state.language };
@@ -94,48 +113,81 @@ async function fire() {
   if (!body) return;
   const service = $("service").value, started = performance.now();
   say(t().busy);
+  $("answer").setAttribute("aria-busy", "true");
   try {
     const answer = await post(`/cds-services/${encodeURIComponent(service)}`, body);
-    const ms = Math.round(performance.now() - started);
-    state.exchange = { service, body, answer, ms };
-    state.service = service;
-    state.cards = answer.ok ? answer.json.cards ?? [] : null;
+    Object.assign(state, { exchange: { service, body, answer, ms: Math.round(performance.now() - started) }, cards: answer.ok ? answer.json.cards ?? [] : null, behind: null, feedback: [] });
     showAnswer();
-    if (answer.ok) say(t().answered(state.cards.length, ms));
-    else say(`${answer.status === 401 ? t().token : t().refused(answer.status)}: ${answer.json.issue?.[0]?.details?.text ?? answer.json.issue?.[0]?.diagnostics ?? ""}`, true);
+    if (answer.ok) { say(t().answered(state.cards.length, state.exchange.ms)); await lookBehind(service, body); }
+    else say(`${answer.status === 401 ? t().token : t().refused(answer.status)}: ${problem(answer.json)}`, true);
   } catch { say(t().offline, true); }
+  $("answer").removeAttribute("aria-busy");
 }
 
-function apply(suggestion) {
-  let drafts = state.drafts;
-  for (const action of suggestion.actions ?? []) {
-    const [, id] = (action.resourceId?.[0] ?? action.resourceId ?? action.resource?.id ?? "").toString().match(/([^/]+)$/) ?? [];
-    if (action.type === "delete") drafts = drafts.filter((d) => d.id !== id);
-    else if (action.type === "update") drafts = drafts.map((d) => (d.id === id ? action.resource : d));
-    else if (action.resource) drafts = [...drafts, action.resource];
-  }
-  setDrafts(drafts);
+const problem = (outcome) => (outcome.issue ?? []).map((issue) => [issue.details?.text, issue.diagnostics].filter(Boolean).join(" ")).filter(Boolean).join("; ");
+
+// The same body again, to the page's own route: pictures and trace are no part of CDS Hooks.
+async function lookBehind(service, body) {
+  $("pictures-panel").hidden = false;
+  const width = Math.max(Math.floor($("pictures").getBoundingClientRect().width) - 2, 280);
+  const found = await post(`/ui/explain/${encodeURIComponent(service)}?width=${width}`, body);
+  $("pictures-panel").hidden = true;
+  if (!found.ok || state.exchange.body !== body) return;
+  state.behind = found.json;
+  showBehind();
 }
 
 async function feedback(item) {
-  try { return (await post(`/cds-services/${encodeURIComponent(state.service)}/feedback`, { feedback: [item] })).ok; } catch { return false; }
+  const sent = { feedback: [item] };
+  let status = 0;
+  try { status = (await post(`/cds-services/${encodeURIComponent(state.exchange.service)}/feedback`, sent)).status; } catch { /* the status stays 0 */ }
+  state.feedback.push({ status, sent });
+  showFeedback();
+  return status === 200;
+}
+
+function showFeedback() {
+  $("feedback-count").textContent = state.feedback.length;
+  $("feedback").textContent = state.feedback.map(({ status, sent }) => `${status}\n${pretty(sent)}`).join("\n\n");
+}
+
+// What may be shown, copied and pasted into a report: without the token.
+function shareable(body) {
+  if (!body.fhirAuthorization) return body;
+  return { ...body, fhirAuthorization: { ...body.fhirAuthorization, access_token: "TOKEN" } };
 }
 
 function showAnswer() {
   const { body, answer, ms } = state.exchange;
-  $("request").textContent = JSON.stringify(body, null, 2);
-  $("response").textContent = JSON.stringify(answer.json, null, 2);
-  $("timing").textContent = `${answer.status} · ${ms} ms`;
+  $("request").textContent = pretty(shareable(body));
+  $("response").textContent = pretty(answer.json);
+  $("timing").textContent = `HTTP ${answer.status} · ${ms} ms`;
   $("curl").disabled = false;
-  if (!state.cards) { $("cards").replaceChildren(); return; }
-  const nodes = state.cards.map((card) => cardNode(card, t(), { apply, feedback }));
-  $("cards").replaceChildren(...(nodes.length ? nodes : [element("p", { textContent: t().noCards })]));
+  $("jump").hidden = false;
+  showFeedback();
+  for (const id of ["pictures", "trace", "data"]) $(id).replaceChildren();
+  $("pictures-panel").hidden = true;
+  if (!state.cards) { $("cards").replaceChildren(element("p", { className: "wrong", textContent: problem(answer.json) })); return; }
+  const on = { apply: (suggestion) => setDrafts(applied(state.drafts, suggestion)), feedback };
+  const nodes = state.cards.map((card) => cardNode(card, t(), on));
+  $("cards").replaceChildren(...(nodes.length ? nodes : [element("p", { className: "empty", textContent: t().noCards })]));
+}
+
+function showBehind() {
+  const { behind } = state, drawn = pictureNodes(behind, t()), ms = behind.milliseconds ?? {};
+  $("pictures").replaceChildren(...drawn);
+  $("pictures-panel").hidden = !drawn.length;
+  $("trace").replaceChildren(...traceNodes(behind, t()));
+  $("data").replaceChildren(...dataNodes(behind, t()));
+  if (ms.read !== undefined) $("timing").textContent += ` (${t().stages(ms.read, ms.rules, ms.render)})`;
 }
 
 function curl() {
-  const { service, body } = state.exchange, quoted = JSON.stringify(body).replaceAll("'", "'\\''");
+  const { service, body } = state.exchange, quoted = JSON.stringify(shareable(body)).replaceAll("'", "'\\''");
   return `curl -s -X POST '${location.origin}/cds-services/${service}' -H 'Content-Type: application/json' -H 'Accept-Language: ${state.language}' --data '${quoted}'`;
 }
+
+// --- drug search
 
 let waiting = 0;
 function searchDrugs() {
@@ -145,7 +197,7 @@ function searchDrugs() {
     const response = await fetch(`/ui/drugs?q=${encodeURIComponent(asked)}`);
     if (!response.ok || asked !== $("drug").value) return;
     const found = await response.json();
-    if (asked.trim()) say(t().found(found.length));
+    if (asked.trim()) say(t().drugsFound(found.length));
     $("drugs").replaceChildren(...found.map((drug) => {
       const button = element("button", { type: "button", textContent: drug[state.language] === drug.en ? drug.en : `${drug[state.language]} (${drug.en})` });
       button.addEventListener("click", () => addDrug(drug));
@@ -155,19 +207,24 @@ function searchDrugs() {
 }
 
 function addDrug(drug) {
-  const at = state.demo.clock ?? new Date().toISOString();
-  const order = {
-    resourceType: "MedicationRequest", status: "draft", intent: "order",
-    medicationCodeableConcept: { coding: drug.coding, text: drug.en },
-    subject: { reference: `Patient/${$("patient").value.trim()}` }, authoredOn: at,
-    dosageInstruction: [{ timing: { event: [at] } }],
-  };
-  setDrafts([...state.drafts, order]);
+  setDrafts([...state.drafts, newOrder(drug, $("patient").value.trim(), state.demo.clock ?? new Date().toISOString())]);
   $("drugs").replaceChildren();
   $("drug").value = "";
   $("drug").focus();
+  if (!KINDS[hookOf()]) $("service").value = "all-order-select";
   say(t().added(drug[state.language]));
 }
+
+// Arrow keys walk from the field through what was found and back; Escape puts it away.
+function walkDrugs(event) {
+  const places = [$("drug"), ...$("drugs").querySelectorAll("button")], here = places.indexOf(document.activeElement);
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (event.key === "Enter" && here === 0) event.preventDefault();
+  else if (event.key === "Escape" && here >= 0) { $("drugs").replaceChildren(); $("drug").focus(); }
+  else if (step && here >= 0 && places[here + step]) { event.preventDefault(); places[here + step].focus(); }
+}
+
+// --- start
 
 function speak(language) {
   state.language = language in TEXTS ? language : "en";
@@ -180,8 +237,8 @@ function speak(language) {
 }
 
 async function start() {
-  const stored = new URLSearchParams(location.search).get("lang") ?? navigator.language;
-  speak(stored.toLowerCase().startsWith("zh") ? "zh-TW" : "en");
+  const wanted = new URLSearchParams(location.search).get("lang") ?? navigator.language;
+  speak(wanted.toLowerCase().startsWith("zh") ? "zh-TW" : "en");
   const [demo, discovery] = await Promise.all([fetch("/ui/demo"), fetch("/cds-services")]);
   if (demo.ok) state.demo = await demo.json();
   if (discovery.ok) state.services = (await discovery.json()).services;
@@ -197,7 +254,7 @@ $("ask").addEventListener("submit", (event) => { event.preventDefault(); fire().
 $("story").addEventListener("change", takeStory);
 $("saved").addEventListener("change", takeSaved);
 $("drug").addEventListener("input", searchDrugs);
-$("drug").addEventListener("keydown", (event) => { if (event.key === "Enter") event.preventDefault(); });
+$("drug").closest("fieldset").addEventListener("keydown", walkDrugs);
 $("language").addEventListener("change", async () => { speak($("language").value); if (state.exchange) await fire(); });
 $("take").addEventListener("click", () => {
   try {
