@@ -108,7 +108,7 @@ async function post(path, body) {
   return { status: response.status, ok: response.ok, json };
 }
 
-async function fire() {
+async function fire(moveOn = false) {
   const body = requestBody();
   if (!body) return;
   const service = $("service").value, started = performance.now();
@@ -118,6 +118,7 @@ async function fire() {
     const answer = await post(`/cds-services/${encodeURIComponent(service)}`, body);
     Object.assign(state, { exchange: { service, body, answer, ms: Math.round(performance.now() - started) }, cards: answer.ok ? answer.json.cards ?? [] : null, behind: null, feedback: [] });
     showAnswer();
+    if (moveOn && answer.ok) $("cards").focus();
     if (answer.ok) { say(t().answered(state.cards.length, state.exchange.ms)); await lookBehind(service, body); }
     else say(`${answer.status === 401 ? t().token : t().refused(answer.status)}: ${problem(answer.json)}`, true);
   } catch { say(t().offline, true); }
@@ -250,7 +251,7 @@ async function start() {
   if (state.demo.patients.length) { $("story").value = state.demo.patients[0].id; takeStory(); }
 }
 
-$("ask").addEventListener("submit", (event) => { event.preventDefault(); fire().then(() => { if (state.cards) $("cards").focus(); }); });
+$("ask").addEventListener("submit", (event) => { event.preventDefault(); fire(true); });
 $("story").addEventListener("change", takeStory);
 $("saved").addEventListener("change", takeSaved);
 $("drug").addEventListener("input", searchDrugs);
