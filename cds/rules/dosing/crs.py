@@ -27,7 +27,7 @@ from cds.engine.rule import rule
 from cds.rules.after_cart import in_icu
 from cds.rules.body_size import is_adult
 from cds.rules.dosing.crs_ladder import Node, Step, crs_step
-from cds.rules.dosing.crs_steroid import icans_tier
+from cds.rules.dosing.crs_steroid import icans_tier, treats_another
 from cds.rules.dosing.steroid_course import (
     Tier,
     child_d10,
@@ -301,7 +301,7 @@ def _after_resolution(case: Case) -> Iterator[Finding]:
     if state.gate is not Gate.RESOLVED or state.episode is None:
         return
     running = steroid_in_force(case)
-    if not running or steroid_run(case) is None:
+    if not running or steroid_run(case) is None or treats_another(case):
         return
     yield Finding(
         rule=RULE,

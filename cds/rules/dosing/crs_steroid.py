@@ -82,6 +82,12 @@ def icans_tier(case: Case) -> Tier:
     return Tier.MP if grade >= 4 else Tier.D10
 
 
+def treats_another(case: Case) -> bool:
+    """A steroid without CRS treats ICANS of grade 2 and more, or IEC-HS."""
+    iec_hs = iec_hs_now(case)
+    return icans_tier(case) is not Tier.NONE or (iec_hs is not None and iec_hs.established)
+
+
 def needed_tier(case: Case, step: Step | None) -> Needed:
     """The tier to measure a draft by."""
     neuro = icans_tier(case)
@@ -250,11 +256,8 @@ def check_steroid(case: Case) -> Iterator[Finding]:
     step = crs_step(case)
     if step is not None and step.node is Node.IEC_HS:
         return  # the steroid treats IEC-HS
-    hyperinflammation = iec_hs_now(case)
-    if resolved and (
-        icans_tier(case) is not Tier.NONE or (hyperinflammation is not None and hyperinflammation.established)
-    ):
-        return  # the steroid treats ICANS or IEC-HS
+    if resolved and treats_another(case):
+        return
     for draft in drafts:
         yield _judge(case, draft, step)
 
