@@ -20,16 +20,19 @@ from cards.finding import (
     Finding,
     Items,
     Name,
+    Proposal,
     ServiceProposal,
     Suggestion,
+    VaccineProposal,
     msg,
 )
 from cds.engine.case import Case
 from cds.engine.tables import shared_table
 from cds.rules.g6pd import G6pd, g6pd_state
-from fhir_mapping.chart import DrugRecord, DrugState, EventState
+from fhir_mapping.chart import DrugRecord, DrugState, EventState, Flag, ServiceOrder
 from fhir_mapping.terminology import Terminology
 
+_UNDATED_ORDER = timedelta(days=7)  # how long an active order without a day counts as still to be done
 _SAME_DOSE = Decimal("0.01")  # relative difference below which two doses are one
 
 
@@ -132,11 +135,37 @@ def _service_ordered(case: Case, proposal: ServiceProposal, deleted: set[str]) -
         *case.chart.drafts.services.of(proposal.concept),
     ):
         open_order = order.state in (EventState.ACTIVE, EventState.DRAFT)
-        if open_order and order.reference not in deleted:
-            when = order.when
-            if when is None or when.latest.date() >= case.today:
-                return True
+        if open_order and order.reference not in deleted and _to_come(case, order):
+            return True
     return False
+
+
+def _to_come(case: Case, order: ServiceOrder) -> bool:
+    """The order still stands: it goes on, its day is not over, or it names no day and was written lately."""
+    end = order.until or order.when
+    if order.ongoing or end is None:
+        return True
+    grace = _UNDATED_ORDER if Flag.AUTHORED_DATE in order.flags else timedelta(0)
+    return end.latest.date() + grace >= case.today
+
+
+def _vaccine_ordered(case: Case, proposal: VaccineProposal, deleted: set[str]) -> bool:
+    return any(
+        proposal.vaccine in order.concepts
+        and not order.recommendation
+        and order.reference not in deleted
+        and (order.when is None or order.when.latest.date() >= case.today)
+        for order in (*case.chart.vaccine_orders.all, *case.chart.drafts.vaccines.all)
+    )
+
+
+def _ordered(case: Case, proposal: Proposal, deleted: set[str]) -> bool:
+    """The same thing is on order and is not deleted by this suggestion."""
+    if isinstance(proposal, DrugProposal):
+        return _already_ordered(case, proposal, deleted)
+    if isinstance(proposal, ServiceProposal):
+        return _service_ordered(case, proposal, deleted)
+    return _vaccine_ordered(case, proposal, deleted)
 
 
 def _filtered(case: Case, suggestion: Suggestion, terminology: Terminology) -> Suggestion | None:
@@ -145,12 +174,9 @@ def _filtered(case: Case, suggestion: Suggestion, terminology: Terminology) -> S
     for action in suggestion.actions:
         if isinstance(action, Create):
             proposal = action.proposal
-            if isinstance(proposal, DrugProposal):
-                if _forbidden(case, proposal.drug, terminology):
-                    return None
-                if _already_ordered(case, proposal, deleted):
-                    continue
-            elif isinstance(proposal, ServiceProposal) and _service_ordered(case, proposal, deleted):
+            if isinstance(proposal, DrugProposal) and _forbidden(case, proposal.drug, terminology):
+                return None
+            if _ordered(case, proposal, deleted):
                 continue
         kept.append(action)
     created = any(isinstance(action, Create) for action in suggestion.actions)

@@ -299,7 +299,8 @@ class ServiceOrder:
     replaces: tuple[str, ...] = ()
     text: str = ""
     flags: frozenset[Flag] = frozenset()
-    until: Moment | None = None  # end of occurrencePeriod
+    until: Moment | None = None  # end of occurrence[x]
+    ongoing: bool = False  # repeated without a planned end
     regimens: frozenset[str] = frozenset()
     notes: str = ""  # as written, for showing only
 

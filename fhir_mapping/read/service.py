@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from fhir_mapping import units
 from fhir_mapping.chart import Amount, EventState, Flag, LossReason, Moment, ServiceOrder, instant
 from fhir_mapping.product_words import stated_attributes
@@ -27,21 +29,31 @@ _ATTRIBUTES = {
 }
 
 
-def _occurrence(
-    resource: Json, context: Context, now_if_none: bool
-) -> tuple[Moment | None, Moment | None, bool]:
-    """Start and end of what is ordered, and whether the order's own date stands in for it."""
+@dataclass(frozen=True, slots=True)
+class _Occurrence:
+    """Start and end of what is ordered; `ongoing`: repeated without an end; `authored`: the order's own date
+    stands in for the start."""
+
+    start: Moment | None
+    end: Moment | None = None
+    ongoing: bool = False
+    authored: bool = False
+
+
+def _occurrence(resource: Json, context: Context, now_if_none: bool) -> _Occurrence:
     stamps = context.stamps
     start, end = stamps.point_or_period(resource, "occurrence")
+    ongoing = False
     if start is None and isinstance(resource.get("occurrenceTiming"), dict):
         timing = read_timing({"timing": resource["occurrenceTiming"]}, stamps, OrderDates())
         start, end = timing.first, timing.last
+        ongoing = timing.last is None and (timing.ongoing or timing.interval_hours is not None)
     if start is not None or end is not None:
-        return start or end, end, False
+        return _Occurrence(start or end, end, ongoing)
     authored = stamps.read(resource.get("authoredOn"))
     if authored is None and now_if_none:
         authored = instant(context.now)
-    return authored, None, authored is not None
+    return _Occurrence(authored, None, ongoing, authored is not None)
 
 
 def _details(resource: Json, context: Context) -> frozenset[str]:
@@ -114,11 +126,12 @@ def read_service(resource: Json, context: Context, *, in_hook: bool = False) -> 
     details |= concepts & {"irradiated", "leukoreduced"}
     if "blood_irradiation" in concepts:
         details |= {"irradiated"}
-    when, until, authored_only = _occurrence(resource, context, in_hook)
+    occurrence = _occurrence(resource, context, in_hook)
+    when = occurrence.start
     purpose = read_purpose(resource, context)
     own = context.codes.of_kind(coded.concepts, "purpose") | collection_purpose(raw, coded, context)
     flags: set[Flag] = set()
-    if authored_only:
+    if occurrence.authored:
         flags.add(Flag.AUTHORED_DATE)
     if coded.by_name:
         flags.add(Flag.BY_NAME)
@@ -141,7 +154,8 @@ def read_service(resource: Json, context: Context, *, in_hook: bool = False) -> 
         replaces=(*references(resource.get("replaces")), *references(resource.get("priorRequest"))),
         text=coded.text,
         flags=frozenset(flags),
-        until=until,
+        until=occurrence.end,
+        ongoing=occurrence.ongoing,
         regimens=purpose.regimens | context.codes.of_kind(coded.concepts, "regimen"),
         notes="; ".join(notes(resource))[:500],
     )

@@ -86,7 +86,8 @@ def viral_monitoring(case: Case) -> Iterator[Finding]:
 
 
 def _open(order: ServiceOrder, case: Case) -> bool:
-    return order.when is None or order.when.date >= case.today - timedelta(days=1)
+    end = order.until or order.when
+    return order.ongoing or end is None or end.date >= case.today - timedelta(days=1)
 
 
 def _card(order: ServiceOrder, resource: str) -> Finding:

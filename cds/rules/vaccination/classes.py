@@ -67,13 +67,24 @@ def _way(route: Route | None) -> str:
     return {Route.ORAL: "oral", Route.NASAL: "nasal"}.get(route, "") if route is not None else ""
 
 
+def _candidates(vaccine: Vaccine) -> list[Mapping[str, Any]]:
+    """Rows of the table that the vaccine's codes lead to: product rows before group rows."""
+    known = [_rows()[concept] for concept in sorted(vaccine.concepts) if concept in _rows()]
+    return [row for row in known if row.get("level") == "product"] or known
+
+
+def protects_as(vaccine: Vaccine, wanted: VaccineClass) -> bool:
+    """The dose counts for that class; one combined against influenza and COVID-19 counts for both."""
+    return classify(vaccine).vaccine_class is wanted or any(
+        row["class"] == wanted for row in _candidates(vaccine)
+    )
+
+
 def classify(vaccine: Vaccine) -> Classified:
     """Product rows before group rows, then the first class of the table (live first)."""
-    known = [_rows()[concept] for concept in sorted(vaccine.concepts) if concept in _rows()]
-    if not known:
+    candidates = _candidates(vaccine)
+    if not candidates:
         return Classified(VaccineClass.UNKNOWN)
-    products = [row for row in known if row.get("level") == "product"]
-    candidates = products or known
     settled = [row for row in candidates if row["class"] != "ask"]
     if not settled:
         row = candidates[0]

@@ -25,7 +25,15 @@ from cds.rules.unread import VACCINES, unread
 from cds.rules.vaccination.answers import allowed
 from cds.rules.vaccination.classes import VaccineClass, concerns, drafted
 from cds.rules.vaccination.eligibility import after_therapy, alive, planned_day
-from cds.rules.vaccination.influenza import given, order_of, vaccines_unread, waiting_gate, weak_response
+from cds.rules.vaccination.influenza import (
+    day_of,
+    given,
+    order_of,
+    vaccines_unread,
+    waiting_gate,
+    weak_response,
+)
+from fhir_mapping.chart import Vaccine
 
 RULE = "vaccination.covid19"
 PRODUCT = "vac_covid19"
@@ -70,13 +78,13 @@ def _due(case: Case) -> Iterator[Finding]:
             until=opens,
         )
         return
-    counting = [day for _, day in doses if day >= opens]
+    counting = [dose for dose in doses if dose[1] >= opens]
     if counting:
-        yield _done(case, counting[-1], (*gate.evidence, evidence.of_fact(doses[-1][0], PRODUCT)))
+        yield _done(case, *counting[-1], gate.evidence)
         return
     row = "revaccinate" if doses else "due"
     note = (
-        msg("detail.earlier-doses", count=len(doses), day=doses[-1][1])
+        msg("detail.earlier-doses", count=len(doses), day=day_of(doses[-1][0]))
         if doses
         else msg("detail.none-recorded")
     )
@@ -106,7 +114,7 @@ def _due(case: Case) -> Iterator[Finding]:
     )
 
 
-def _done(case: Case, day: date, shown: tuple[Evidence, ...]) -> Finding:
+def _done(case: Case, dose: Vaccine, day: date, shown: tuple[Evidence, ...]) -> Finding:
     """A dose after the waiting time: monitor the response, once."""
     serology = [o for o in case.chart.series("vaccine_serology") if o.when.date >= day]
     found = bool(serology)
@@ -121,9 +129,13 @@ def _done(case: Case, day: date, shown: tuple[Evidence, ...]) -> Finding:
         rule=RULE,
         outcome=Outcome.DONE,
         indicator=None if found else Indicator.INFO,
-        summary=msg("summary.done", day=day),
+        summary=msg("summary.done", day=day_of(dose)),
         detail=(Bullet(msg("detail.serology")), Paragraph(msg("detail.response"))),
         values={"row": "done", "given_on": day, "serology_recorded": found},
-        evidence=(*shown, *(evidence.of_observation(o) for o in serology[-1:])),
+        evidence=(
+            *shown,
+            evidence.of_fact(dose, PRODUCT),
+            *(evidence.of_observation(o) for o in serology[-1:]),
+        ),
         suggestions=buttons,
     )

@@ -13,6 +13,7 @@ from cards.finding import (
     Missing,
     Outcome,
     Paragraph,
+    Shown,
     Suggestion,
     VaccineProposal,
     msg,
@@ -27,10 +28,10 @@ from cds.rules.vaccination.classes import (
     Classified,
     VaccineClass,
     at_most_info,
-    classify,
     concerns,
     drafted,
     name_of,
+    protects_as,
 )
 from cds.rules.vaccination.eligibility import (
     Gate,
@@ -64,16 +65,23 @@ def season_of_dose(case: Case, on: date) -> date:
 
 
 def given(case: Case, *classes: VaccineClass) -> tuple[tuple[Vaccine, date], ...]:
-    """Full doses of these classes on the chart with their day, oldest first."""
+    """Full doses of these classes on the chart with their day, oldest first; of a partial date the first day,
+    so that a dose counts only where any of its days would."""
     found = [
-        (v, v.when.date)
+        (v, v.when.first_date)
         for v in case.chart.vaccines.all
         if v.when is not None
         and not v.subpotent
         and v.when.first_date <= case.today
-        and classify(v).vaccine_class in classes
+        and any(protects_as(v, wanted) for wanted in classes)
     ]
     return tuple(sorted(found, key=lambda dose: dose[1]))
+
+
+def day_of(vaccine: Vaccine) -> Shown:
+    """The day of a dose as a card names it: 2025-10-05, or 2025-10 where the chart says no more."""
+    when = vaccine.when
+    return "" if when is None else (when.date if when.day_known else when)
 
 
 def weak_response(case: Case, on: date) -> tuple[Bullet, ...]:
@@ -202,24 +210,24 @@ def _due(case: Case) -> Iterator[Finding]:
             until=opens,
         )
         return
-    counting = [day for _, day in this_season if day >= opens]
-    early = [day for _, day in this_season if opens > day > case.chart.course.last_day0]
+    counting = [dose for dose in this_season if dose[1] >= opens]
+    early = [dose for dose in this_season if opens > dose[1] > case.chart.course.last_day0]
     recovered = b_cells(case)
     summary = msg("summary.due")
     outcome, indicator, row = Outcome.DUE, Indicator.WARNING, "due"
     if counting:
         outcome, indicator, row = Outcome.DONE, Indicator.INFO, "done"
-        values["given_on"] = counting[-1]
-        summary = msg("summary.done", day=counting[-1])
+        last, values["given_on"] = counting[-1]
+        summary = msg("summary.done", day=day_of(last))
         since = recovered.recovered_on
-        if recovered.state is Share.RECOVERED and since is not None and since > counting[-1]:
+        if recovered.state is Share.RECOVERED and since is not None and since > counting[-1][1]:
             outcome, row = Outcome.CONSIDER, "booster"
             values["recovered_on"] = since
-            summary = msg("summary.booster", day=counting[-1], recovered=since)
+            summary = msg("summary.booster", day=day_of(last), recovered=since)
     elif early:
         outcome, indicator, row = Outcome.CONSIDER, Indicator.INFO, "early-dose"
-        values["given_on"] = early[-1]
-        summary = msg("summary.early-dose", day=early[-1])
+        last, values["given_on"] = early[-1]
+        summary = msg("summary.early-dose", day=day_of(last))
     offered = outcome in (Outcome.DUE, Outcome.CONSIDER)
     before = not counting and not early and bool(this_season)
     yield Finding(
@@ -230,7 +238,7 @@ def _due(case: Case) -> Iterator[Finding]:
         detail=(
             Paragraph(gate.reason),
             *((Bullet(msg("detail.whatever-recovery")),) if row == "due" else ()),
-            *((Bullet(msg("detail.before-infusion", day=this_season[-1][1])),) if before else ()),
+            *((Bullet(msg("detail.before-infusion", day=day_of(this_season[-1][0]))),) if before else ()),
             *((Bullet(msg("detail.none-recorded")),) if row == "due" and not this_season else ()),
             *weak_response(case, case.today),
             Paragraph(msg("detail.response")),
@@ -246,4 +254,4 @@ def _influenza(vaccine: Vaccine) -> bool:
 
 
 def _early_note(doses: list[tuple[Vaccine, date]]) -> tuple[Bullet, ...]:
-    return (Bullet(msg("detail.given-already", day=doses[-1][1])),) if doses else ()
+    return (Bullet(msg("detail.given-already", day=day_of(doses[-1][0]))),) if doses else ()

@@ -44,7 +44,7 @@ from cds.rules.vaccination.eligibility import (
     suppressing_drugs,
 )
 from cds.rules.vaccination.influenza import PRODUCT as INFLUENZA
-from cds.rules.vaccination.influenza import given, season_of_dose, season_start
+from cds.rules.vaccination.influenza import day_of, given, season_of_dose, season_start
 from fhir_mapping.chart import Vaccine
 
 RULE = "vaccination.pre-cart"
@@ -176,11 +176,11 @@ def _status(case: Case) -> Iterator[Finding]:
     suggestions: list[Suggestion] = []
     season = season_start(case, case.today)
     flu = given(case, VaccineClass.INFLUENZA)
-    in_season = [day for _, day in flu if day >= season_of_dose(case, case.today)]
+    in_season = [dose for dose in flu if dose[1] >= season_of_dose(case, case.today)]
     state = ""
     if in_season:
-        rows.append((Name(INFLUENZA), msg("word.done"), msg("row.given", day=in_season[-1])))
-        values |= {"influenza": "done", "influenza_on": in_season[-1]}
+        rows.append((Name(INFLUENZA), msg("word.done"), msg("row.given", day=day_of(in_season[-1][0]))))
+        values |= {"influenza": "done", "influenza_on": in_season[-1][1]}
         state = "done"
     elif season is not None:
         state = "late" if left is not None and left < needed else "due"
@@ -190,7 +190,7 @@ def _status(case: Case) -> Iterator[Finding]:
             suggestions.append(_offer(INFLUENZA, case.today))
     covid = given(case, VaccineClass.COVID19)
     if covid:
-        rows.append((Name(COVID19), msg("word.done"), msg("row.given", day=covid[-1][1])))
+        rows.append((Name(COVID19), msg("word.done"), msg("row.given", day=day_of(covid[-1][0]))))
         values |= {"covid19": "done", "covid19_on": covid[-1][1]}
     else:
         rows.append((Name(COVID19), msg("word.due"), msg("row.covid")))

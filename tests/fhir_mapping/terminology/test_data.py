@@ -188,6 +188,7 @@ def test_codes_shared_on_purpose_only() -> None:
             ("vac_mpox_mva", "vac_mpox_nonreplicating"),
             ("vac_influenza_adjuvanted", "vac_influenza_inactivated"),
             ("vac_influenza_unspecified", "vac_influenza_inactivated"),
+            ("vac_covid19", "vac_influenza_inactivated"),  # J07BB55, the combined vaccine
         )
     }
 
