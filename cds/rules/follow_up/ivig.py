@@ -305,9 +305,15 @@ def _answer(case: Case, draft: DrugRecord | None) -> Finding | None:
     state = State.HELD if now.state is State.RELEASED else now.state
     answer = table_row(state, low, early, infection, child)
     if draft is not None:
-        return _order(case, draft, answer, low, evidence.shown(quantity), values, tuple(shown))
+        dates = () if low else _four_weekly(case, fit.test.when.date, p.int("release_tests"))
+        return _order(case, draft, answer, dates, evidence.shown(quantity), values, tuple(shown))
     values |= {"row": answer.row, "infection": infection}
-    texts: dict[str, Shown] = {"igg": evidence.shown(quantity), "limit": Amount(p["igg_mg_dl"], "mg/dL")}
+    texts: dict[str, Shown] = {
+        "igg": evidence.shown(quantity),
+        "limit": Amount(p["igg_mg_dl"], "mg/dL"),
+        "months": p.int("early_months"),
+        "days": p.int("test_days"),
+    }
     dates = _test_dates(case, answer, now, fit.test)
     if dates:
         values["next_igg"] = dates[0]
@@ -319,16 +325,27 @@ def _answer(case: Case, draft: DrugRecord | None) -> Finding | None:
         detail=(
             Paragraph(msg("detail.found", day=fit.test.when.date, **texts)),
             *((Bullet(msg("detail.last-dose", day=now.last)),) if now.last is not None else ()),
-            *((Bullet(msg("detail.infection", count=infections.episodes)),) if infections.relevant else ()),
+            *((_infection_note(case, infections),) if infections.relevant else ()),
             *((Bullet(msg("detail.dose")),) if answer.start else ()),
             *(Bullet(msg("detail.test", day=day)) for day in dates),
-            Bullet(msg("detail.vaccines")),
+            _vaccine_note(case),
         ),
         values=values,
         evidence=tuple(dict.fromkeys(shown)),
         suggestions=(*_start(case, answer.start), *_tests(dates)),
         until=dates[0] if dates else None,
     )
+
+
+def _vaccine_note(case: Case) -> Bullet:
+    key = "immunoglobulin_months"
+    inactivated, live = case.p("vaccination.inactivated").int(key), case.p("vaccination.live").int(key)
+    return Bullet(msg("detail.vaccines", inactivated=inactivated, live=live))
+
+
+def _infection_note(case: Case, infections: Burden) -> Bullet:
+    months = case.p(RULE).int("infection_months")
+    return Bullet(msg("detail.infection", months=months, count=infections.episodes))
 
 
 def _used(row: str, texts: dict[str, Shown], dates: tuple[date, ...]) -> dict[str, Shown]:
@@ -342,7 +359,6 @@ def _test_dates(case: Case, answer: Answer, now: Replacement, test: Observation)
     if not answer.tests:
         return ()
     p = case.p(RULE)
-    step = p.int("test_days")
     if answer.row == "C-testing" and now.high_run:
         count = p.int("release_tests") - len(now.high_run)
         begin = now.high_run[-1].when.date
@@ -350,8 +366,13 @@ def _test_dates(case: Case, answer: Answer, now: Replacement, test: Observation)
         count, begin = 1, test.when.date
     else:
         count, begin = p.int("release_tests"), test.when.date
-    days = [begin + timedelta(days=step * n) for n in range(1, count + 1)]
-    return tuple(max(day, case.today) for day in days)
+    return _four_weekly(case, begin, count)
+
+
+def _four_weekly(case: Case, begin: date, count: int) -> tuple[date, ...]:
+    """Days of that many regular tests after `begin`; one that is overdue falls on today."""
+    step = case.p(RULE).int("test_days")
+    return tuple(max(begin + timedelta(days=step * n), case.today) for n in range(1, count + 1))
 
 
 def _released(
@@ -364,7 +385,7 @@ def _released(
         rule=RULE,
         outcome=Outcome.DUE if infection else Outcome.DONE,
         indicator=Indicator.WARNING if infection else Indicator.INFO,
-        summary=msg("summary.D-infection" if infection else "summary.D", day=since),
+        summary=msg("summary.D-infection" if infection else "summary.D", day=since, count=len(now.high_run)),
         detail=(Bullet(msg("detail.released", count=len(now.high_run))),),
         values=values,
         evidence=(*shown, *tests),
@@ -404,7 +425,7 @@ def _order(
     case: Case,
     draft: DrugRecord,
     answer: Answer,
-    low: bool,
+    dates: tuple[date, ...],
     igg: Shown,
     values: dict[str, Scalar],
     shown: tuple[Evidence, ...],
@@ -416,14 +437,10 @@ def _order(
     summary: Message = msg("summary.order-pass", igg=igg)
     buttons: tuple[Suggestion, ...] = ()
     row = answer.row
-    if not low:
+    if dates:
         outcome, indicator, row = Outcome.HOLD, Indicator.WARNING, "order-high"
-        summary = msg("summary.order-high", igg=igg, limit=limit)
-        begin = case.today
-        step = p.int("test_days")
-        buttons = _tests(
-            tuple(begin + timedelta(days=step * n) for n in range(1, p.int("release_tests") + 1))
-        )
+        summary = msg("summary.order-high", igg=igg, limit=limit, days=p.int("test_days"))
+        buttons = _tests(dates)
     elif not answer.start and answer.outcome is not Outcome.CONTINUE:
         outcome, indicator = answer.outcome, Indicator.INFO
         summary = msg("summary.order-choice", igg=igg)
@@ -434,7 +451,7 @@ def _order(
         summary=summary,
         subject=draft.reference,
         resource=draft.reference,
-        detail=(Bullet(msg("detail.vaccines")),),
+        detail=(_vaccine_note(case),),
         values={**values, "row": row},
         evidence=(evidence.of_drug(draft), *shown),
         suggestions=buttons,

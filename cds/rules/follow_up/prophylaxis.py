@@ -120,6 +120,7 @@ class Stop:
     """The stop predicate. `months_over`, `cd4_over` None: cannot be told. `from_day`: first day on which the
     months are over."""
 
+    months: int
     months_over: bool | None
     cd4_over: bool | None
     from_day: date | None
@@ -161,7 +162,7 @@ def stop_predicate(case: Case, rule_id: str) -> Stop:
         values.append(("cd4_per_ul", newest.value.quantity.value))
         if cd4 is None:
             missing = (Missing("cd4_abs", resource=newest.reference),)
-    return Stop(months, cd4, from_day, shown, missing, tuple(values))
+    return Stop(p.int("stop_months"), months, cd4, from_day, shown, missing, tuple(values))
 
 
 class Row(StrEnum):
@@ -192,7 +193,7 @@ def stop_notes(stop: Stop) -> tuple[Bullet, ...]:
     if stop.from_day is not None:
         notes.append(Bullet(msg("detail.stop-months", day=stop.from_day)))
     if stop.cd4_over is True and stop.months_over is False:
-        notes.append(Bullet(msg("detail.one-of-two")))
+        notes.append(Bullet(msg("detail.one-of-two", months=stop.months)))
     if stop.cd4_over is False:
         notes.append(Bullet(msg("detail.cd4-low")))
     return tuple(notes)

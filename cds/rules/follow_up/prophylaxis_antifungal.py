@@ -247,7 +247,11 @@ def _state(case: Case, found: Need) -> Finding | None:
         return None
     indicator = Indicator.INFO
     if active and not standing and not within:
-        outcome, row, summary = Outcome.MAY_STOP, "may-stop", msg("summary.may-stop")
+        outcome, row, summary = (
+            Outcome.MAY_STOP,
+            "may-stop",
+            msg("summary.may-stop", months=p.int("longest_months")),
+        )
     elif active:
         outcome, row, summary = Outcome.CONTINUE, "active", msg("summary.active")
     elif found.strength is Strength.CONSIDER:
@@ -276,11 +280,12 @@ def _state(case: Case, found: Need) -> Finding | None:
     )
 
 
-def _doses(case: Case) -> dict[str, Amount]:
+def _doses(case: Case) -> dict[str, Amount | int]:
     p = case.p(RULE)
     return {
         "posaconazole": Amount(p["posaconazole_mg"], "mg"),
         "micafungin": Amount(p["micafungin_mg"], "mg"),
+        "months": p.int("longest_months"),
     }
 
 

@@ -92,7 +92,7 @@ def _state(case: Case, use: DrugUse) -> Finding | None:
     if row is Row.STOPPED and use.last is not None:
         summary = msg("summary.stopped", last=use.last)
     elif row in (Row.ACTIVE, Row.MAY_STOP, Row.CD4_MISSING, Row.NO_DRUG):
-        summary = msg(f"summary.{row.value}")
+        summary = msg(f"summary.{row.value}", months=stop.months)
     else:
         summary = msg("summary.stopped-undated")
     allergic = wanted and bool(case.chart.allergy_to("acyclovir", "valacyclovir"))
@@ -197,7 +197,7 @@ def _orders(case: Case) -> Iterator[Finding]:
         if draft in ending:
             row = "stop-order"
             if stop.holds is True:
-                outcome, summary = Outcome.MAY_STOP, msg("summary.may-stop")
+                outcome, summary = Outcome.MAY_STOP, msg("summary.may-stop", months=stop.months)
             else:
                 outcome, indicator = Outcome.REVIEW, Indicator.WARNING
                 summary = msg("summary.order-stop")

@@ -143,9 +143,13 @@ def hbv_prophylaxis(case: Case) -> Iterator[Finding]:
 
 
 def _floor(case: Case) -> date | None:
-    """Last day of the handbook's six months; None while no day of infusion is planned or known."""
+    """Last day of the least duration; None while no day of infusion is planned or known."""
     day0 = case.chart.course.day0_any
-    return None if day0 is None else add_months(day0, case.p(RULE).int("months"))
+    return None if day0 is None else add_months(day0, _months(case))
+
+
+def _months(case: Case) -> int:
+    return case.p(RULE).int("months")
 
 
 def _state(case: Case, resource: str = "") -> Finding | None:
@@ -165,7 +169,11 @@ def _state(case: Case, resource: str = "") -> Finding | None:
         elif floor is not None:
             outcome, row, summary = Outcome.CONTINUE, "active", msg("summary.active", floor=floor)
         else:
-            outcome, row, summary = Outcome.CONTINUE, "active", msg("summary.active-undated")
+            outcome, row, summary = (
+                Outcome.CONTINUE,
+                "active",
+                msg("summary.active-undated", months=_months(case)),
+            )
         if resource or not (found.positive or found.open or use.use is Use.ACTIVE):
             return None
     elif over:
@@ -175,7 +183,7 @@ def _state(case: Case, resource: str = "") -> Finding | None:
         if found.hbsag is True and found.dna is True:
             indicator = Indicator.CRITICAL
         if use.use is Use.STOPPED and begun(case):
-            row, summary = "stopped", _stopped(use)
+            row, summary = "stopped", _stopped(case, use)
         else:
             row, summary = "needed", msg(f"summary.{_kind(found)}")
     elif found.open:
@@ -197,7 +205,7 @@ def _state(case: Case, resource: str = "") -> Finding | None:
         summary=summary,
         subject=resource,
         resource=resource,
-        detail=_notes(found),
+        detail=_notes(case, found),
         values=values,
         evidence=(*start_evidence(case), *found.evidence, *use.evidence, *other.evidence),
         missing=missing,
@@ -206,8 +214,11 @@ def _state(case: Case, resource: str = "") -> Finding | None:
     )
 
 
-def _stopped(use: DrugUse) -> Message:
-    return msg("summary.stopped") if use.last is None else msg("summary.stopped-on", last=use.last)
+def _stopped(case: Case, use: DrugUse) -> Message:
+    months = _months(case)
+    if use.last is None:
+        return msg("summary.stopped", months=months)
+    return msg("summary.stopped-on", last=use.last, months=months)
 
 
 def _kind(found: Serology) -> str:
@@ -222,8 +233,8 @@ def _missing(found: Serology) -> tuple[Missing, ...]:
     return (Missing("hbv_dna"),) if found.hbsag is True and found.dna is None else ()
 
 
-def _notes(found: Serology) -> tuple[Block, ...]:
-    notes: list[Block] = [Paragraph(msg("detail.rule"))]
+def _notes(case: Case, found: Serology) -> tuple[Block, ...]:
+    notes: list[Block] = [Paragraph(msg("detail.rule", months=_months(case)))]
     if found.passive is not None:
         notes.append(Bullet(msg("detail.passive", day=found.passive)))
     return tuple(notes)
@@ -257,10 +268,10 @@ def _orders(case: Case) -> Iterator[Finding]:
             rule=RULE,
             outcome=Outcome.REVIEW,
             indicator=Indicator.INFO if over else Indicator.WARNING,
-            summary=msg("summary.stop-late") if over else _stop_early(floor),
+            summary=msg("summary.stop-late") if over else _stop_early(case, floor),
             subject=draft.reference,
             resource=draft.reference,
-            detail=_notes(serology(case)),
+            detail=_notes(case, serology(case)),
             values={"row": "stop-order", **({} if floor is None else {"at_least_until": floor})},
             evidence=(*start_evidence(case), evidence.of_drug(draft), *serology(case).evidence),
         )
@@ -276,5 +287,7 @@ def _orders(case: Case) -> Iterator[Finding]:
             yield finding
 
 
-def _stop_early(floor: date | None) -> Message:
-    return msg("summary.stop-undated") if floor is None else msg("summary.stop-early", floor=floor)
+def _stop_early(case: Case, floor: date | None) -> Message:
+    if floor is None:
+        return msg("summary.stop-undated", months=_months(case))
+    return msg("summary.stop-early", floor=floor)

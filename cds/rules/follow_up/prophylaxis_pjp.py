@@ -185,7 +185,7 @@ def _state(case: Case) -> Finding | None:
     values: dict[str, Scalar | list[Scalar]] = dict(stop.values)
     shown = (*start_evidence(case), *use.evidence, *stop.evidence)
     overdue = _overdue(case)
-    summary = msg(f"summary.{name}")
+    summary = msg(f"summary.{name}", months=stop.months)
     if wanted and overdue is not None and stop.holds is not True:
         outcome, name = Outcome.OVERDUE, "overdue"
         values |= {"last_day": overdue, "days_since": (case.today - overdue).days}
@@ -307,7 +307,7 @@ def _orders(case: Case) -> Iterator[Finding]:
         if draft in ending:
             row = "stop-order"
             if stop.holds is True:
-                outcome, summary = Outcome.MAY_STOP, msg("summary.may-stop")
+                outcome, summary = Outcome.MAY_STOP, msg("summary.may-stop", months=stop.months)
             else:
                 outcome, indicator = Outcome.REVIEW, Indicator.WARNING
                 summary = msg("summary.order-stop")

@@ -80,11 +80,7 @@ def _orders(case: Case) -> Iterator[Finding]:
             detail=(
                 table_of(gates),
                 *((Bullet(msg("detail.timing")),) if bad or open_ones else ()),
-                *(
-                    (Bullet(msg("detail.instead", vaccine=Name(other))),)
-                    if other and (bad or open_ones)
-                    else ()
-                ),
+                *((_instead(case, other),) if other and (bad or open_ones) else ()),
                 *((Bullet(msg("detail.tests")),) if open_ones else ()),
                 Paragraph(msg("detail.response")),
             ),
@@ -102,3 +98,8 @@ def _orders(case: Case) -> Iterator[Finding]:
             until=first,
             unconcluded=outcome is Outcome.CANNOT_CHECK,
         )
+
+
+def _instead(case: Case, other: str) -> Bullet:
+    months = case.p("vaccination.inactivated").int("months_after_infusion")
+    return Bullet(msg("detail.instead", vaccine=Name(other), months=months))

@@ -122,7 +122,8 @@ def order_of(case: Case, rule_id: str, vaccine: Vaccine, told: Classified, on: d
     if gate.holds is False:
         outcome, indicator = Outcome.TOO_EARLY, Indicator.WARNING
         if gate.opens is None:
-            summary = msg("summary.order-undated", vaccine=name)
+            months = case.p(rule_id).int("months_after_infusion")
+            summary = msg("summary.order-undated", vaccine=name, months=months)
         else:
             summary = msg("summary.order-too-early", vaccine=name, first=gate.opens)
             suggestions = (later(case, vaccine, told, gate.opens),)
@@ -227,7 +228,8 @@ def _due(case: Case) -> Iterator[Finding]:
     elif early:
         outcome, indicator, row = Outcome.CONSIDER, Indicator.INFO, "early-dose"
         last, values["given_on"] = early[-1]
-        summary = msg("summary.early-dose", day=day_of(last))
+        months = case.p(RULE).int("months_after_infusion")
+        summary = msg("summary.early-dose", day=day_of(last), months=months)
     offered = outcome in (Outcome.DUE, Outcome.CONSIDER)
     before = not counting and not early and bool(this_season)
     yield Finding(
