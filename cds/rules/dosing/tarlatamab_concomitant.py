@@ -16,6 +16,7 @@ from cards.finding import (
     Evidence,
     Finding,
     Indicator,
+    Items,
     Message,
     Missing,
     Name,
@@ -24,6 +25,7 @@ from cards.finding import (
     Paragraph,
     Scalar,
     Selection,
+    Shown,
     Suggestion,
     msg,
 )
@@ -88,12 +90,17 @@ def concomitant(case: Case) -> Iterator[Finding]:
             continue  # which step it is cannot be told
         points = list(_points(case, one))
         if points:
-            yield _finding(points, one.reference, one.label)
+            yield _finding(case, points, one.reference, one.label)
     if not judged and case.hook is Hook.ORDER_SIGN:
         yield from _steroid_alone(case)
 
 
-def _finding(points: list[Point], reference: str, label: str) -> Finding:
+def _criterion(case: Case) -> Message:
+    p = case.p(RULE)
+    return msg("criterion", steroid=Items(p.words("steroid_steps")), saline=Items(p.words("saline_steps")))
+
+
+def _finding(case: Case, points: list[Point], reference: str, label: str) -> Finding:
     points.sort(key=lambda p: -p.indicator.rank)
     worst = points[0]
     values: dict[str, Scalar | list[Scalar]] = {
@@ -109,7 +116,7 @@ def _finding(points: list[Point], reference: str, label: str) -> Finding:
         indicator=worst.indicator,
         summary=msg(f"summary.{worst.row}", label=label, **worst.text.values),
         subject=reference,
-        detail=(*(Bullet(p.text) for p in points), Paragraph(msg("criterion"))),
+        detail=(*(Bullet(p.text) for p in points), Paragraph(_criterion(case))),
         values=values,
         evidence=tuple(e for p in points for e in p.evidence),
         missing=tuple(m for p in points for m in p.missing),
@@ -239,7 +246,7 @@ def _steroid(case: Case, day: date, start: Moment | None, required: bool) -> Ite
         signing = case.hook is Hook.ORDER_SIGN
         indicator = Indicator.CRITICAL if required and signing else Indicator.WARNING
         row = "steroid-absent" if required else "steroid-after-crs"
-        text = msg(f"row.{row}", dose=Amount(p["dexamethasone_mg"], "mg"))
+        text = msg(f"row.{row}", dose=Amount(p["dexamethasone_mg"], "mg"), window=window)
         yield Point(row, Outcome.INCOMPLETE, indicator, text, _steroid_order(case, day, start, ()))
         return
     judged: list[tuple[int, Point | None]] = []
@@ -350,7 +357,7 @@ def _steroid_alone(case: Case) -> Iterator[Finding]:
         for point in _steroid_points(case, judged, judged.planned.day):
             about = next((e.reference for e in point.evidence if e.reference in signed), "")
             if about:
-                yield _finding([point], about, judged.label)
+                yield _finding(case, [point], about, judged.label)
 
 
 # --- saline
@@ -398,56 +405,88 @@ def _risks(case: Case) -> tuple[Evidence, ...]:
     return tuple(found)
 
 
-def _saline(case: Case, tarlatamab: DrugRecord, day: date, start: Moment | None) -> Iterator[Point]:
-    p = case.p(RULE)
-    risks = _risks(case)
-    candidates = []
+@dataclass(frozen=True, slots=True)
+class _Infusion:
+    """Saline around the dose; `minutes` None: its length is not written."""
+
+    record: DrugRecord
+    volume: Decimal
+    minutes: Decimal | None
+    when: Moment
+
+
+def _infusions(case: Case, day: date) -> Iterator[_Infusion]:
     for record in _available(case, *_SALINE):
         volume, when = _volume_ml(record), _planned_on(record, day)
-        if volume is not None and when is not None and volume >= p["hydration_from_ml"]:
-            candidates.append((record, volume, when))
-    if not candidates:
-        shown = Amount(p["saline_ml"], "mL")
+        if volume is not None and when is not None and volume >= case.p(RULE)["hydration_from_ml"]:
+            yield _Infusion(record, volume, _length(record, volume), when)
+
+
+def _schedule(case: Case) -> dict[str, Shown]:
+    """What the schedule asks for, as the texts show it."""
+    p = case.p(RULE)
+    return {
+        "volume": Amount(p["saline_ml"], "mL"),
+        "low": p["saline_min_minutes"] / 60,
+        "high": p["saline_max_minutes"] / 60,
+    }
+
+
+def _saline(case: Case, tarlatamab: DrugRecord, day: date, start: Moment | None) -> Iterator[Point]:
+    risks = _risks(case)
+    infusions = list(_infusions(case, day))
+    if not infusions:
         yield Point(
             "saline-absent",
             Outcome.INCOMPLETE,
             Indicator.WARNING,
-            msg("row.saline-absent", volume=shown),
+            msg("row.saline-absent", **_schedule(case)),
             _saline_order(case, tarlatamab, day, start, recommended=not risks),
         )
-    else:
-        wrong = [w for r, v, t in candidates if (w := _saline_verdict(case, r, v, t, start))]
-        if len(wrong) == len(candidates):
-            record, volume, _ = candidates[0]
-            length = _length(record, volume)
-            values: dict[str, Scalar] = {"volume_ml": volume}
-            if length is not None:
-                values["saline_minutes"] = round(length)
+    elif not _adds_up(case, infusions, start):
+        wrong = [w for infusion in infusions if (w := _saline_verdict(case, infusion, start))]
+        if len(wrong) == len(infusions):
+            values: dict[str, Scalar] = {"volume_ml": infusions[0].volume}
+            if infusions[0].minutes is not None:
+                values["saline_minutes"] = round(infusions[0].minutes)
             yield Point(
                 "saline-rate",
                 Outcome.INFO,
                 Indicator.INFO,
                 wrong[0],
-                evidence=tuple(of_drug(record) for record, _, _ in candidates),
+                evidence=tuple(of_drug(infusion.record) for infusion in infusions),
                 values=values,
             )
     if risks:
         yield Point("volume-risk", Outcome.REVIEW, Indicator.WARNING, msg("row.volume-risk"), evidence=risks)
 
 
-def _saline_verdict(
-    case: Case, record: DrugRecord, volume: Decimal, when: Moment, start: Moment | None
-) -> Message | None:
+def _adds_up(case: Case, infusions: list[_Infusion], start: Moment | None) -> bool:
+    """Several bags that together are the volume and the time asked for, none of them before the dose."""
+    p = case.p(RULE)
+    lengths = [i.minutes for i in infusions if i.minutes is not None]
+    if len(infusions) < 2 or len(lengths) < len(infusions) or any(_before(i, start) for i in infusions):
+        return False
+    whole = sum(lengths, Decimal(0))
+    volume = sum((i.volume for i in infusions), Decimal(0))
+    return volume == p["saline_ml"] and p["saline_min_minutes"] <= whole <= p["saline_max_minutes"]
+
+
+def _before(infusion: _Infusion, start: Moment | None) -> bool:
+    return start is not None and infusion.when.exact and infusion.when.earliest < start.earliest
+
+
+def _saline_verdict(case: Case, infusion: _Infusion, start: Moment | None) -> Message | None:
     """What is wrong with this infusion; None: as the schedule asks, or not told otherwise."""
     p = case.p(RULE)
-    shown = Amount(volume, "mL")
-    if volume != p["saline_ml"]:
-        return msg("row.saline-volume", volume=shown)
-    length = _length(record, volume)
-    if length is not None and not p["saline_min_minutes"] <= length <= p["saline_max_minutes"]:
-        return msg("row.saline-rate", minutes=round(length))
-    if start is not None and when.exact and when.earliest < start.earliest:
-        return msg("row.saline-before", when=when)
+    asked = _schedule(case)
+    if infusion.volume != p["saline_ml"]:
+        return msg("row.saline-volume", ordered=Amount(infusion.volume, "mL"), **asked)
+    minutes = infusion.minutes
+    if minutes is not None and not p["saline_min_minutes"] <= minutes <= p["saline_max_minutes"]:
+        return msg("row.saline-rate", minutes=round(minutes), **asked)
+    if _before(infusion, start):
+        return msg("row.saline-before", when=infusion.when, **asked)
     return None
 
 
@@ -469,5 +508,5 @@ def _saline_order(
         infusion_minutes=p.int("saline_max_minutes"),
     )
     return Suggestion(
-        "saline", msg("suggest.saline", volume=volume), (Create(proposal),), recommended=recommended
+        "saline", msg("suggest.saline", **_schedule(case)), (Create(proposal),), recommended=recommended
     )

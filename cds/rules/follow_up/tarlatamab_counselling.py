@@ -19,6 +19,8 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
 from cds.rules.bispecific.holds.events import recorded_events
+from cds.rules.bispecific.holds.rows import Action
+from cds.rules.bispecific.holds.state import hold_state
 from cds.rules.bispecific.neuro import neuro_state
 from cds.rules.bispecific.tarlatamab import (
     DRUG,
@@ -29,6 +31,7 @@ from cds.rules.bispecific.tarlatamab import (
     on_treatment,
     start_of,
 )
+from cds.rules.readiness.tarlatamab_pregnancy import RULE as PREGNANCY
 from cds.rules.readiness.tarlatamab_pregnancy import Potential, potential, protected_until
 from fhir_mapping.chart import ConditionState, EventState
 
@@ -133,6 +136,7 @@ def _discharge(case: Case) -> Iterator[_Advice]:
 
 
 def _next_visit(case: Case) -> date | None:
+    """A booked visit, else the day of the next dose; None while a hold, a stop or a delay leaves it open."""
     booked = [
         a.start.date
         for a in case.chart.appointments.of(DRUG)
@@ -141,7 +145,9 @@ def _next_visit(case: Case) -> date | None:
     if booked:
         return min(booked)
     due = next_due(case)
-    return None if due is None else due.on_schedule
+    if due is None or due.on_schedule is None or due.on_schedule < case.today:
+        return None  # late, or to be begun again: the ladder rules say what is due
+    return None if hold_state(case).action >= Action.HOLD else due.on_schedule
 
 
 def _always(case: Case) -> Iterator[_Advice]:
@@ -155,4 +161,7 @@ def _always(case: Case) -> Iterator[_Advice]:
 def _contraception(case: Case) -> Iterator[_Advice]:
     end = protected_until(case)
     if end is not None and case.today <= end and potential(case) is Potential.YES:
-        yield _Advice("contraception", msg("row.contraception", end=end))
+        yield _Advice(
+            "contraception",
+            msg("row.contraception", end=end, months=case.p(PREGNANCY).int("contraception_months")),
+        )

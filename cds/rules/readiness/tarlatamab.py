@@ -5,8 +5,8 @@ The absence of a result never counts as normal: each missing item is named.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 
@@ -35,6 +35,7 @@ from cds.rules.bispecific import labs
 from cds.rules.bispecific.tarlatamab import (
     DRUG,
     before_first_dose,
+    dosed,
     live_orders,
     tarlatamab_ladder,
     under_judgement,
@@ -77,6 +78,7 @@ class Point:
     evidence: tuple[Evidence, ...] = ()
     missing: tuple[Missing, ...] = ()
     tests: tuple[str, ...] = ()
+    values: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @rule(RULE)
@@ -116,6 +118,8 @@ def _finding(case: Case, points: list[Point], reference: str, first: bool) -> Fi
         "rows": list(dict.fromkeys(p.row for p in points)),
         "open_points": sum(1 for p in points if p.indicator is not Indicator.INFO),
     }
+    for point in points:
+        values |= point.values
     tests = tuple(dict.fromkeys(test for point in points for test in point.tests))
     suggestions: tuple[Suggestion, ...] = ()
     if tests:
@@ -142,6 +146,9 @@ def _finding(case: Case, points: list[Point], reference: str, first: bool) -> Fi
 
 
 def _points(case: Case, start: Moment, record: DrugRecord | None, first: bool) -> Iterator[Point]:
+    if not first and not dosed(case):
+        missing = (Missing(DRUG, LossReason.NOT_FETCHED),)
+        yield Point("history", Indicator.WARNING, msg("row.history"), missing=missing)
     if first:
         yield from _age(case)
         yield from _disease(case)
@@ -165,7 +172,9 @@ def _age(case: Case) -> Iterator[Point]:
     if age is None or age[0] < limit <= age[1]:
         yield Point("R1", Indicator.WARNING, msg("row.age-unknown"), missing=(Missing("birth_date"),))
     elif age[1] < limit:
-        yield Point("R1", Indicator.WARNING, msg("row.age", age=age[1], limit=limit))
+        yield Point(
+            "R1", Indicator.WARNING, msg("row.age", age=age[1], limit=limit), values={"age_years": age[1]}
+        )
 
 
 def _disease(case: Case) -> Iterator[Point]:
@@ -319,7 +328,13 @@ def _kidney(case: Case) -> Iterator[Point]:
         yield Point("R10", Indicator.INFO, msg("row.crcl-unknown"), missing=renal.missing)
     elif renal.value < limit:
         shown = Amount(renal.value.quantize(Decimal("0.1")), "mL/min")
-        yield Point("R10", Indicator.WARNING, msg("row.crcl", value=shown, limit=limit), renal.evidence)
+        yield Point(
+            "R10",
+            Indicator.WARNING,
+            msg("row.crcl", value=shown, limit=limit),
+            renal.evidence,
+            values={"crcl_ml_min": shown.value},
+        )
     window = timedelta(days=p.int("baseline_lab_max_age_days"))
     egfr = case.chart.series("egfr").latest(case.now, window, lambda o: o.value.quantity is not None)
     quantity = None if egfr is None else egfr.value.quantity
@@ -336,7 +351,8 @@ def _kidney(case: Case) -> Iterator[Point]:
         if running or (recent and procedure.state in (EventState.DONE, EventState.STOPPED)):
             evidence += (facts.of_fact(procedure, "dialysis"),)
     if evidence:
-        yield Point("R11", Indicator.WARNING, msg("row.esrd", limit=p["esrd_egfr"]), evidence)
+        values = {"egfr": quantity.value} if quantity is not None else {}
+        yield Point("R11", Indicator.WARNING, msg("row.esrd", limit=p["esrd_egfr"]), evidence, values=values)
 
 
 def _liver_note(case: Case) -> Iterator[Point]:
