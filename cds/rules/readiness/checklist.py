@@ -164,7 +164,8 @@ def checklist(
     indicator: Indicator | None = max(
         (line.indicator for line in ordered), key=lambda i: i.rank, default=Indicator.INFO
     )
-    if not points and case.hook is not Hook.PATIENT_VIEW and indicator is Indicator.INFO:
+    of_an_act = case.ordering or case.hook is Hook.APPOINTMENT_BOOK
+    if not points and of_an_act and indicator is Indicator.INFO:
         indicator = None
     tests = [test for line in ordered for test in line.tests]
     found: dict[str, Scalar | Sequence[Scalar] | Sequence[Mapping[str, Scalar]]] = {

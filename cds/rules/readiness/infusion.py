@@ -45,6 +45,7 @@ _SEVERE = frozenset(
         "anaphylaxis",
     }
 )
+_SEVERE_GRADE = 3
 _MINUTE = timedelta(minutes=1)
 
 
@@ -292,8 +293,13 @@ def _reactions(case: Case, found: Sequence[Bag]) -> tuple[dict[str, Evidence], d
     for condition in case.chart.conditions.of("infusion_reaction", *sorted(_SEVERE | _COMMON)):
         if condition.state is not ConditionState.ACTIVE or not inside(condition.onset):
             continue
-        for word in sorted(condition.concepts & (_SEVERE | _COMMON)):
+        words = condition.concepts & (_SEVERE | _COMMON)
+        for word in sorted(words):
             (severe if word in _SEVERE else common)[word] = of_fact(condition, word)
+        if not words:  # a reaction that is not named weighs as its grade says
+            graded = condition.grade is not None and condition.grade.value >= _SEVERE_GRADE
+            group = severe if graded else common
+            group["infusion_reaction"] = of_fact(condition, "infusion_reaction")
     return severe, common
 
 
@@ -313,6 +319,8 @@ def _reaction(case: Case, found: Sequence[Bag]) -> Line:
             values=words,
             evidence=evidence,
         )
+    if "infusion_reaction" in common:
+        return Line("reaction", Status.CAUTION, cell, notes=(msg("note.unnamed"),), evidence=evidence)
     notes = (msg("note.common"),) if common else ()
     return Line("reaction", Status.MET, cell, notes=notes, evidence=evidence)
 
