@@ -137,7 +137,8 @@ def _calcium(case: Case) -> Line:
     procedure = _running(case)
     if procedure is None or procedure.start is None:
         return Line("calcium", Status.NOT_APPLICABLE)
-    end = case.now if procedure.end is None else min(procedure.end.latest, case.now)
+    ended = procedure.state is EventState.DONE and procedure.end not in (None, procedure.start)
+    end = min(procedure.end.latest, case.now) if ended and procedure.end is not None else case.now
     measured = [
         o
         for concept in _CALCIUM

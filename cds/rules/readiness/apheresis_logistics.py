@@ -1,6 +1,6 @@
 """From the end of collection to the frozen product: waiting, freezing, cryomedium, culture, identity.
 
-Meant for the cell laboratory; off unless the site enables it.
+Meant for the cell laboratory: silent where none of its records is on the chart.
 """
 
 from __future__ import annotations
@@ -22,6 +22,19 @@ from fhir_mapping.chart import EventState, Moment, Observation, Result
 
 RULE = "readiness.apheresis-logistics"
 _CULTURE = "product_culture"
+_RECORDS = (
+    "cryoprotectant_added",
+    "freezing_start",
+    "freezing_completed",
+    "storage_temperature",
+    "dmso_percent",
+    "hsa_percent",
+    "autologous_plasma_percent",
+    "ab_plasma_percent",
+    "product_wbc_per_ml",
+    "qc_vial_volume",
+    _CULTURE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,13 +266,22 @@ def _identity(case: Case) -> Line:
     return Line("identity", status, found, limits, evidence=check.evidence, missing=tuple(lacking))
 
 
+def _kept_records(case: Case) -> bool:
+    """The cell laboratory keeps its records of this collection on the chart."""
+    course = case.chart.course
+    if any(results(case, concept, COLLECTED, course.collections[-1:]) for concept in _RECORDS):
+        return True
+    frozen = case.chart.procedures.of("cryopreservation")
+    return bool(frozen) or identity(case, Stage.COLLECTION) is not None
+
+
 @rule(RULE)
 def apheresis_logistics(case: Case) -> Iterator[Finding]:
     """One checklist for the cell laboratory, from the collection to the infusion."""
     anchor = case.chart.course.collected
-    if not collected(case) or infused(case) or anchor is None:
+    if not collected(case) or infused(case) or anchor is None or not _kept_records(case):
         return
-    end = anchor.end if anchor.end is not None else None
+    end = None if anchor.end == anchor.when else anchor.end  # a point in time is the start
     start, added = _stamp(case, "freezing_start"), _stamp(case, "cryoprotectant_added")
     lines = [
         _waiting(case, end, start),
@@ -276,6 +298,9 @@ def apheresis_logistics(case: Case) -> Iterator[Finding]:
     ]
     extra = (msg("note.place"),)
     finding = checklist(case, RULE, lines, extra=extra)
+    if finding.indicator is Indicator.CRITICAL:
+        row = next(line.row for line in lines if line.indicator is Indicator.CRITICAL)
+        finding = replace(finding, summary=msg(f"summary.{row}"))
     if anchor.when is not None:
         finding = replace(finding, evidence=(of_anchor(anchor, "leukapheresis"), *finding.evidence))
     yield finding

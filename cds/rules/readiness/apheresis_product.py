@@ -31,6 +31,23 @@ def _bags(case: Case, taken: tuple[Anchor, ...], concept: str) -> _Bags:
     return newest_per_bag(found, taken)
 
 
+def _cell_bags(case: Case, taken: tuple[Anchor, ...], concept: str) -> _Bags:
+    """Absolute counts of the bags; a count per mL is multiplied by the volume of that very bag, else left out."""
+    volumes = _bags(case, taken, "product_volume")
+    found: _Bags = {}
+    for bag, observation in _bags(case, taken, concept).items():
+        quantity, volume = observation.value.quantity, volumes.get(bag)
+        assert quantity is not None
+        if quantity.unit != "/mL":
+            found[bag] = observation
+            continue
+        ml = None if volume is None else volume.value.quantity
+        if ml is not None and not ml.comparator:
+            cells = Quantity(quantity.value * ml.value, "{cells}", quantity.comparator)
+            found[bag] = replace(observation, value=replace(observation.value, quantity=cells))
+    return found
+
+
 def at_least(numbers: Iterable[Quantity], limit: Decimal) -> bool | None:
     """Does the sum reach the limit? Bounds (<, >) answer only where they decide."""
     low, high, open_end = Decimal(0), Decimal(0), False
@@ -82,7 +99,11 @@ def _lost(case: Case, concept: str) -> Missing:
     """Why there is no number: not on the chart, or there in a unit nobody can read."""
     losses = case.chart.series(concept).losses
     if not losses:
-        return Missing(concept)
+        per_volume = any(
+            o.value.quantity is not None and o.value.quantity.unit == "/mL"
+            for o in case.chart.series(concept)
+        )
+        return Missing("product_volume" if per_volume else concept)
     return Missing(concept, losses[-1].reason, losses[-1].resource, losses[-1].text)
 
 
@@ -159,13 +180,13 @@ def _vitals(case: Case, anchor: Anchor, minutes: int) -> Iterator[str]:
     if anchor.when is None:
         yield from ("vitals-during", "vitals-end")
         return
-    begin = anchor.when.earliest
-    finish = anchor.end if anchor.end is not None else anchor.when
+    begin, end = anchor.when.earliest, None if anchor.end == anchor.when else anchor.end
+    finish = end if end is not None else anchor.when
     near = timedelta(minutes=minutes)
     seen = [o for concept in _VITALS for o in case.chart.series(concept).between(begin, finish.latest + near)]
     if not any(o.when.earliest < finish.latest for o in seen):
         yield "vitals-during"
-    exact = anchor.end is not None and anchor.end.exact
+    exact = end is not None and end.exact
     if not exact or not any(o.when.latest >= finish.earliest - near for o in seen):
         yield "vitals-end"
 
@@ -231,8 +252,8 @@ def apheresis_product(case: Case) -> Iterator[Finding]:
         return
     p = case.p(RULE)
     taken = collections(case, p.int("same_order_days"))
-    tnc = _bags(case, taken, "product_viable_tnc")
-    cd3 = _bags(case, taken, "product_viable_cd3")
+    tnc = _cell_bags(case, taken, "product_viable_tnc")
+    cd3 = _cell_bags(case, taken, "product_viable_cd3")
     share = _bags(case, taken, "product_cd3_percent")
     viability = _bags(case, taken, "product_viability")
     nothing = not (tnc or cd3 or share or viability)
