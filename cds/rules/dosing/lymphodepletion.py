@@ -43,7 +43,9 @@ from cds.rules.dosing.ldc import (
     RULE,
     Orders,
     PlannedDrug,
+    Reason,
     Regimen,
+    Why,
     advised,
     alternate_reasons,
     body_surface,
@@ -366,7 +368,7 @@ def _problem_finding(
     if worst is Problem.ALLERGY:
         detail.append(Bullet(_alternative(case, regimen)))
     if Problem.ALTERNATE_ADVISED in problems:
-        detail += [Bullet(msg(f"reason.{why.reason.value}")) for why in alternate_reasons(case)]
+        detail += [Bullet(_reason(case, why)) for why in alternate_reasons(case)]
     values: dict[str, Scalar | list[Scalar] | list[dict[str, Scalar]]] = dict(_dose_values(check))
     values["drug"] = drug
     values["problems"] = list[Scalar](problem.value for problem in problems)
@@ -441,6 +443,12 @@ def _uncheckable_finding(case: Case, record: DrugRecord, plan: PlannedDrug, why:
 
 
 # --- the plan
+
+
+def _reason(case: Case, why: Why) -> Message:
+    """Why the alternate regimen is advised, with the grade on record."""
+    grade = why.evidence.value if why.reason is Reason.CYSTITIS else None
+    return msg(f"reason.{why.reason.value}", grade=grade or case.p(RULE).int("cystitis_grade"))
 
 
 def _plan_table(case: Case, regimen: Regimen) -> Table:
@@ -533,12 +541,14 @@ def _plan_finding(case: Case, found: Orders) -> Finding:
     else:
         detail.append(Bullet(msg("detail.surface-missing")))
     detail += _measures_apart(case, found)
-    detail += [Bullet(msg(f"reason.{why.reason.value}")) for why in alternate_reasons(case)]
+    detail += [Bullet(_reason(case, why)) for why in alternate_reasons(case)]
     cystitis = cystitis_without_grade(case)
     if cystitis is not None:
-        detail.append(Bullet(msg("detail.cystitis-grade")))
+        detail.append(Bullet(msg("detail.cystitis-grade", grade=case.p(RULE).int("cystitis_grade"))))
     if not regimen.alternate and any(r.alternate and _ordered(r, there) for r in regimens(case)):
-        detail.append(Bullet(msg("detail.alternate-without-reason")))
+        detail.append(
+            Bullet(msg("detail.alternate-without-reason", grade=case.p(RULE).int("cystitis_grade")))
+        )
     detail += [Bullet(message) for message in blocked]
     detail += _too_close(case, found)
     if case.chart.latest("product_status") is None:

@@ -227,6 +227,7 @@ def _finding(case: Case, found: Interval, resource: str) -> Finding:
         "latest": latest,
         "repeat": repeat,
         "limit": case.p(RULE)["wbc_per_ul"],
+        "least": case.p(RULE).int("least_h"),
     }
     blocks, evidence, extra = _notes(case, found, key)
     values: dict[str, Scalar] = {

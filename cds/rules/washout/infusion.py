@@ -14,6 +14,7 @@ from enum import StrEnum
 from cards.finding import (
     Block,
     Bullet,
+    Days,
     Evidence,
     Finding,
     Indicator,
@@ -23,6 +24,7 @@ from cards.finding import (
     Override,
     Paragraph,
     Selection,
+    Shown,
     msg,
 )
 from cds.engine.case import Case, once_per_case
@@ -300,9 +302,19 @@ def judge(case: Case, record: DrugRecord) -> Hit | None:
 # --- findings
 
 
+def _shown(case: Case, hit: Hit) -> dict[str, Shown]:
+    numbers = case.p(RULE)
+    return {
+        "drug": Name(hit.drug),
+        "day": hit.day if hit.day is not None else msg("cell.none"),
+        "before": Days(numbers.int("before_lymphodepletion_days")),
+        "until": numbers.int("tki_until_day"),
+    }
+
+
 def _detail(case: Case, hit: Hit) -> list[Block]:
     at = window(case)
-    shown = {"drug": Name(hit.drug), "day": hit.day if hit.day is not None else msg("cell.none")}
+    shown = _shown(case, hit)
     infusion = at.infusion if at.infusion is not None else msg("cell.none")
     blocks: list[Block] = [
         Paragraph(msg("detail.found", infusion=infusion, **shown)),
@@ -332,7 +344,7 @@ def _missing(hit: Hit) -> tuple[Missing, ...]:
 
 def _finding(case: Case, hit: Hit) -> Finding:
     at = window(case)
-    shown = {"drug": Name(hit.drug), "day": hit.day if hit.day is not None else msg("cell.none")}
+    shown = _shown(case, hit)
     values: dict[str, str | int | date] = {"row": hit.row.value, "drug": hit.drug}
     if hit.day is not None:
         values["dose_day"] = hit.day
