@@ -198,6 +198,13 @@ class DrugClasses:
         """Every drug with a row in any of the classes, whatever its route or dose."""
         return frozenset(m.drug for m in self.members if m.drug_class in classes)
 
+    def drugs_of(self, record: DrugRecord) -> tuple[str, ...]:
+        """Ingredients of a record; where its code names no more than a class, that class."""
+        groups = sorted(concept for concept in record.concepts if concept.startswith("class_"))
+        if record.ingredients or not groups:
+            return record.ingredients
+        return tuple(group for group in groups if group in self._by_drug)[:1] or (groups[0],)
+
     def rows_of(self, drug: str) -> tuple[Member, ...]:
         return tuple(self._by_drug.get(drug, ()))
 

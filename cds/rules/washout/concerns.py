@@ -24,6 +24,6 @@ def drugs_of_rows(rows: Iterable[Mapping[str, Any]]) -> frozenset[str]:
 def drafts_hold(drafts: Drafts, drugs: frozenset[str], services: frozenset[str]) -> bool:
     """Does any draft carry one of the drugs, order one of the services, or defy identification?"""
     for draft in drafts.drugs.all:
-        if not draft.identified or not drugs.isdisjoint(draft.ingredients):
+        if not draft.identified or not drugs.isdisjoint(drug_classes().drugs_of(draft)):
             return True
     return any(not services.isdisjoint(service.concepts) for service in drafts.services.all)

@@ -101,7 +101,7 @@ def window(case: Case) -> Window:
 def group_of(record: DrugRecord) -> tuple[Group, str] | None:
     """The group of a record by its systemic ingredients; local and intrathecal routes belong to none."""
     classes = drug_classes()
-    for drug in record.ingredients:
+    for drug in classes.drugs_of(record):
         found = classes.membership(record, drug, Band.STANDARD).classes
         for name, group in (("DC6", Group.STEROID), ("DC4", Group.TKI), ("DC11", Group.IMMUNOSUPPRESSANT)):
             if name in found:

@@ -48,7 +48,7 @@ from cds.rules.washout.intervals import (
     read_intervals,
     worst_line,
 )
-from cds.rules.washout.uses import Use, draft_uses, uses
+from cds.rules.washout.uses import Use, draft_uses, exposures, uses
 from cds.rules.washout.wording import (
     Values,
     last_dose,
@@ -131,7 +131,7 @@ def _missed(case: Case) -> date | None:
 @once_per_case
 def has_history(case: Case) -> bool:
     """Any drug use but the CAR-T product itself is on the chart."""
-    return any("class_cell_gene_therapy" not in exposure.concepts for exposure in case.chart.exposures)
+    return any("class_cell_gene_therapy" not in exposure.concepts for exposure in exposures(case))
 
 
 @once_per_case

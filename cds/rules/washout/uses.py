@@ -135,6 +135,48 @@ def dose_limits(numbers: Parameters) -> Mapping[str, DoseLimit]:
     }
 
 
+_TAKEN = (DrugState.ACTIVE, DrugState.COMPLETED, DrugState.STOPPED)
+
+
+def _of_class_only(record: DrugRecord) -> bool:
+    """Evidence of a drug whose code names no ingredient. An as-needed order alone is none."""
+    if record.ingredients or not drug_classes().drugs_of(record):
+        return False
+    if record.source is DrugSource.ORDER:
+        return record.state in _TAKEN and not record.timing.as_needed
+    return record.given
+
+
+@once_per_case
+def exposures(case: Case) -> tuple[Exposure, ...]:
+    """The chart's exposures, and those known by their class only (a code of the ATC group)."""
+    groups: dict[tuple[str, str], list[DrugRecord]] = {}
+    for record in case.chart.drugs.all:
+        if _of_class_only(record):
+            group = drug_classes().drugs_of(record)[0]
+            groups.setdefault((group, record.route or ""), []).append(record)
+    return (*case.chart.exposures, *(_class_exposure(group, r) for (group, _), r in sorted(groups.items())))
+
+
+def _class_exposure(group: str, records: list[DrugRecord]) -> Exposure:
+    ends = [end_of(record) for record in records]
+    end = _latest(ends)
+    lead = next((r for r, e in zip(records, ends, strict=True) if e == end), records[0])
+    firsts = [record.timing.first for record in records if record.timing.first is not None]
+    return Exposure(
+        ingredient=group,
+        concepts=frozenset().union(*(record.concepts for record in records)),
+        name=lead.name,
+        route=lead.route,
+        first=min(firsts, key=lambda moment: moment.earliest) if firsts else None,
+        last=None if end.ongoing else end.last,
+        evidence=lead.source,
+        ongoing=end.ongoing,
+        record=lead,
+        records=tuple(records),
+    )
+
+
 @once_per_case
 def _limits(case: Case) -> Mapping[str, DoseLimit]:
     return dose_limits(case.p(OWNER))
@@ -174,7 +216,7 @@ def _inferred(case: Case) -> Mapping[str, frozenset[str]]:
     """Regimens recognised by their members, over chart and drafts: record reference -> regimens."""
     tables = drug_classes()
     given: list[tuple[str, date, str]] = []
-    records = [r for exposure in case.chart.exposures for r in exposure.records]
+    records = [r for exposure in exposures(case) for r in exposure.records]
     lymphodepletion = {r.reference for r in case.chart.course.ldc_records}
     for record in (*records, *case.chart.drafts.drugs.all):
         if record.route is not None and not record.route.systemic:
@@ -446,7 +488,7 @@ def uses(
 def _uses(case: Case, anchor: date | None, since: date | None, without: frozenset[str]) -> tuple[Use, ...]:
     cycles: dict[str, _Cycle] = {}
     found: list[Use] = []
-    for exposure in case.chart.exposures:
+    for exposure in exposures(case):
         if "class_cell_gene_therapy" in exposure.concepts or "car_t_infusion" in exposure.concepts:
             continue
         use = _of_exposure(case, exposure, anchor, since, without, cycles)
@@ -482,7 +524,7 @@ def draft_uses(case: Case, draft: DrugRecord) -> tuple[Use, ...]:
     end = end_of(draft)
     result: list[Use] = []
     names: set[str] = set()
-    for drug in draft.ingredients:
+    for drug in drug_classes().drugs_of(draft):
         found = membership(case, draft, drug)
         regimens = regimens_of(case, draft, found)
         names |= regimens
