@@ -10,6 +10,7 @@ from fhir_mapping import units
 from fhir_mapping.chart import Amount, Flag, Observation, Quantity, Series, Value
 from fhir_mapping.read.context import Context
 from fhir_mapping.read.observation import Observations
+from fhir_mapping.read.stored_product import storage_temperatures
 
 # absolute -> (percentage, total, whether the percentage's denominator must be stated), L2, L3, L6
 _FROM_PERCENT = {
@@ -80,6 +81,8 @@ class DerivedSeries:
             own = self._with_items(own)
         if concept == "triglycerides":
             own = self._told_fasting(own)
+        if concept == "urine_output":
+            own = Series(concept, tuple(i for i in own.items if not _is_rate(i)), own.losses, own.pending)
         extra: list[Observation] = []
         if concept in _FROM_PERCENT:
             extra = self._from_percent(concept, own)
@@ -213,6 +216,18 @@ class DerivedSeries:
         core = {item.when for item in self._observations.raw("body_temperature").items}
         return [item for item in surface if item.when not in core]
 
+    def _urine_rates(self) -> list[Observation]:
+        """Rates sent under the code of the volume (O12)."""
+        items = self._observations.raw("urine_output").items
+        return [replace(item, concept="urine_output_rate") for item in items if _is_rate(item)]
+
+    # -- products ----------------------------------------------------------------------------------------
+
+    def _storage(self) -> list[Observation]:
+        """What the product's own record says, where no measurement was sent."""
+        measured = self._observations.raw("storage_temperature").items
+        return [] if measured else storage_temperatures(self._context)
+
     # -- scores ------------------------------------------------------------------------------------------
 
     def _with_items(self, own: Series) -> Series:
@@ -259,6 +274,10 @@ class DerivedSeries:
         return found
 
 
+def _is_rate(item: Observation) -> bool:
+    return item.value.quantity is not None and item.value.quantity.unit.endswith("/h")
+
+
 def _near(one: Observation, other: Observation) -> bool:
     if one.reference == other.reference:
         return True
@@ -285,6 +304,8 @@ _SPECIAL: dict[str, Callable[[DerivedSeries], list[Observation]]] = {
     "tp53_mutation": lambda series: series._variants("tp53_mutation", "TP53"),
     "kmt2a_rearrangement": lambda series: series._variants("kmt2a_rearrangement", "KMT2A"),
     "ph_positive": lambda series: series._variants("ph_positive", "BCR::ABL1"),
+    "storage_temperature": DerivedSeries._storage,
+    "urine_output_rate": DerivedSeries._urine_rates,
     "ice_score": lambda series: series._loose_items("ice_score"),
     "capd_score": lambda series: series._loose_items("capd_score"),
 }

@@ -92,7 +92,38 @@ def _used(resource: Json, context: Context) -> frozenset[str]:
     return found
 
 
+def _processing(specimen: Json, context: Context) -> tuple[Procedure, ...]:
+    """What a laboratory did with a sample, freezing above all (Q4)."""
+    if specimen.get("status") not in (None, "available", "unavailable"):
+        return ()
+    if accepted(context.pool, specimen, context.losses) is None:
+        return ()
+    found: list[Procedure] = []
+    for step in objs(specimen.get("processing")):
+        concepts = context.codes.read(step.get("procedure"), NAMES).concepts
+        start, end = context.stamps.point_or_period(step, "time")
+        if concepts and start is not None and not context.in_future(start):
+            ended = end is not None and not context.in_future(end)
+            state = EventState.DONE if ended else EventState.RUNNING
+            found.append(Procedure(name_of(specimen), concepts, state, start, end if ended else None))
+    return tuple(found)
+
+
+def _from_specimens(context: Context, known: list[Procedure]) -> list[Procedure]:
+    """Processing steps that no Procedure of their kind and day reports."""
+    told = {(c, p.start.date) for p in known if p.start is not None for c in p.concepts}
+    specimens = [s for s in context.pool.of("Specimen") if "processing" in s]
+    steps = context.each(specimens, lambda s: _processing(s, context))
+    return [
+        step
+        for several in steps
+        for step in several
+        if step.start is not None and not any((c, step.start.date) in told for c in step.concepts)
+    ]
+
+
 def read_procedures(context: Context) -> list[Procedure]:
     """Every procedure, oldest first; undated ones last."""
     found = context.each(context.pool.of("Procedure"), lambda r: read_procedure(r, context))
+    found += _from_specimens(context, found)
     return sorted(found, key=lambda p: (p.start is None, p.start.earliest if p.start else None, p.reference))

@@ -80,6 +80,7 @@ ROWS = [
     row("O11", "room air", obs("oxygen_device", "cc:room_air"), read=code("oxygen_device"), expect=("room_air",)),
     row("O12", "amount over a period", obs("urine_output", (300, "mL"), at=None, effectivePeriod={"start": "2025-04-16T02:00:00+08:00", "end": AT}), read=lambda c: (c.series("urine_output").items[0].started.earliest.hour, c.series("urine_output").items[0].when.latest.hour), expect=(2, 8)),
     row("O12", "rate per kg keeps its unit", obs("urine_output_rate", (0.4, "mL/kg/h")), read=number("urine_output_rate"), expect=(D("0.4"), "mL/kg/h")),
+    row("O12", "a rate under the code of the volume", obs("urine_output", (40, "mL/h")), read=lambda c: (len(c.series("urine_output")), only(c, "urine_output_rate").quantity.value), expect=(0, D("40"))),
     row("O13", "fluid balance", obs("fluid_balance", (1200, "mL")), read=number("fluid_balance"), expect=(D("1200"), "mL")),
     row("O14", "monitoring ordered", service("continuous_monitoring"), read=lambda c: len(c.services.of("continuous_monitoring")), expect=1),
     row("O14", "monitor at the bedside", obs("monitor_ecg", True), read=yes("monitor_ecg"), expect=True),

@@ -37,6 +37,31 @@ D0 = given(CART, "2025-04-12T14:00:00+08:00")
 BOOKED_D0 = visit("car_t_infusion", "2025-04-25T10:00:00+08:00")
 
 
+def freezing(chart):  # type: ignore[no-untyped-def]
+    return [
+        (p.reference, p.start.earliest.hour, p.end.latest.hour)
+        for p in chart.procedures.of("cryopreservation")
+    ]
+
+
+FREEZING = {
+    "procedure": cc("cryopreservation"),
+    "timePeriod": {"start": "2025-03-01T15:00:00+08:00", "end": "2025-03-01T17:00:00+08:00"},
+}
+STORED = {
+    "resourceType": "BiologicallyDerivedProduct",
+    "id": "bdp",
+    "productCode": cc("apheresis_product"),
+    "storage": [
+        {
+            "temperature": 5,
+            "scale": "celsius",
+            "period": {"start": "2025-03-01T12:00:00+08:00", "end": "2025-03-01T15:00:00+08:00"},
+        }
+    ],
+}
+
+
 def planned(chart):  # type: ignore[no-untyped-def]
     anchor = chart.course.leukapheresis
     return None if anchor is None else (anchor.evidence, anchor.date)
@@ -148,7 +173,13 @@ ROWS = [
     row("Q2", "naive T cells", obs("product_naive_t_percent", (20, "%")), read=number("product_naive_t_percent"), expect=(D("20"), "%")),
     row("Q3", "reagent lot with expiry", obs("reagent_lot", "LOT1", parts={"expiry_date": {"valueDateTime": "2025-12-31"}}), read=lambda c: (only(c, "reagent_lot").text, c.series("reagent_lot").items[0].component("expiry_date").time.date), expect=("LOT1", date(2025, 12, 31))),
     row("Q4", "freezing times", obs("freezing_start", {"valueDateTime": "2025-03-01T15:00:00+08:00"}), read=lambda c: only(c, "freezing_start").time.earliest.hour, expect=15),
+    row("Q4", "processing of the specimen", specimen("apheresis_product", processing=[FREEZING]), read=freezing, expect=[("Specimen/s1", 15, 17)]),
+    row("Q4", "the procedure of that day before its processing", specimen("apheresis_product", processing=[FREEZING]), procedure("cryopreservation", None, id="f", performedPeriod={"start": "2025-03-01T14:00:00+08:00", "end": "2025-03-01T16:00:00+08:00"}), read=freezing, expect=[("Procedure/f", 14, 16)]),
     row("Q5", "storage temperature may be far below zero", obs("storage_temperature", (-180, "Cel")), read=number("storage_temperature"), expect=(D("-180"), "Cel")),
+    row("Q5", "storage as the product record says", STORED, read=lambda c: [(o.when.latest.hour, o.value.quantity.value) for o in c.series("storage_temperature")], expect=[(12, D("5")), (15, D("5"))]),
+    row("Q5", "a product record inside the procedure", procedure("leukapheresis", contained=[STORED]), read=lambda c: len(c.series("storage_temperature")), expect=2),
+    row("Q5", "a measurement before the product record", STORED, obs("storage_temperature", (6, "Cel")), read=number("storage_temperature"), expect=(D("6"), "Cel")),
+    row("Q5", "a temperature without a scale is unusable", {**STORED, "storage": [{**STORED["storage"][0], "scale": None}]}, read=lambda c: (len(c.series("storage_temperature")), [x.reason.value for x in c.losses]), expect=(0, ["unit"])),
     row("Q6", "cryomedium", obs("dmso_percent", (10, "%")), read=number("dmso_percent"), expect=(D("10"), "%")),
     row("Q7", "product culture", obs("product_culture", "cc:negative"), read=lambda c: only(c, "product_culture").result.value, expect="negative"),
     row("Q8", "freezing step", obs("freezing_step", None, parts={"freezing_step_number": 2, "freezing_rate": (-1, "Cel/min")}), read=lambda c: (c.series("freezing_step").items[0].component("freezing_step_number").number, c.series("freezing_step").items[0].component("freezing_rate").quantity.value), expect=(2, D("-1"))),
