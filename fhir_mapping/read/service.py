@@ -11,7 +11,7 @@ from fhir_mapping.read.context import Context
 from fhir_mapping.read.pool import Subject, accepted, references
 from fhir_mapping.read.procedure import NAMES
 from fhir_mapping.read.purposes import collection_purpose, read_purpose
-from fhir_mapping.read.shape import Json, name_of, notes, number, obj, objs, text
+from fhir_mapping.read.shape import EMPTY, Json, name_of, notes, number, obj, objs, text
 from fhir_mapping.read.timing import OrderDates, read_timing
 
 _STATES = {
@@ -109,7 +109,8 @@ def read_service(resource: Json, context: Context, *, in_hook: bool = False) -> 
         return None
     raw = resource.get("code")
     if resource.get("resourceType") == "DeviceRequest":
-        raw = resource.get("codeCodeableConcept") or raw
+        device = context.pool.resolve(resource.get("codeReference"), resource) or EMPTY
+        raw = resource.get("codeCodeableConcept") or raw or device.get("type")
     newer = obj(raw)
     if "concept" in newer:  # R5 CodeableReference
         raw = newer["concept"]

@@ -8,13 +8,16 @@ from fhir_mapping.read.context import Context
 from fhir_mapping.read.pool import plain_reference
 from fhir_mapping.read.shape import EMPTY, Json, obj, objs, text
 
-_CSF = frozenset({"csf", "cerebrospinal fluid", "腦脊髓液", "脊髓液"})
-_MARROW = frozenset({"marrow", "bone marrow", "bone marrow aspirate", "骨髓"})
+# Names, v2-0487 and SNOMED CT codes: a code may come without its display.
+_CSF = frozenset({"csf", "cerebrospinal fluid", "腦脊髓液", "脊髓液", "258450006"})
+_MARROW = frozenset(
+    {"marrow", "bone marrow", "bone marrow aspirate", "骨髓", "bma", "119359002", "396997002"}
+)
 _OTHER = frozenset(
     (
         "urine|ur|random urine|24h urine|24 h urine|尿液|尿|stool|糞便|sputum|痰|pleural fluid|胸水|ascites|"
         "peritoneal fluid|腹水|bal|bronchoalveolar lavage|swab|nasopharyngeal swab|saliva|唾液|body fluid|"
-        "體液|synovial fluid|tissue"
+        "體液|synovial fluid|tissue|pfl|122575003|309051001|418564007|168139001|119376003|119339001|119334006"
     ).split("|")
 )
 _NOT_BLOOD = frozenset({"csf", "marrow", "apheresis_product", "car_t_product", "other_specimen"})

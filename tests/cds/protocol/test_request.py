@@ -253,6 +253,14 @@ def test_drafts_are_found_in_every_shape_that_clients_send(orders: object) -> No
     assert request.unreadable_entries == 0
 
 
+def test_a_draft_without_an_id_takes_the_one_of_its_address() -> None:
+    entry = {"fullUrl": "urn:uuid:abc", "resource": {"resourceType": "Medication"}}
+    kept = {"fullUrl": "urn:uuid:def", "resource": {"resourceType": "Medication", "id": "m"}}
+    orders = {"resourceType": "Bundle", "entry": [entry, kept]}
+    request = parse_request(body("order-sign", context={"draftOrders": orders}), "order-sign")
+    assert [order["id"] for order in request.draft_orders] == ["abc", "m"]
+
+
 def test_a_single_resource_is_one_draft() -> None:
     assert parse_request(body("order-sign", context={"draftOrders": DRAFT}), "order-sign").draft_orders == (
         DRAFT,

@@ -190,6 +190,7 @@ ROWS = [
     row("Q13", "papers", obs("oos_document", "cc:patient_consent"), read=lambda c: only(c, "oos_document").codes, expect=("patient_consent",)),
     row("Q14", "package", obs("package_integrity", True), obs("package_count", 2), read=lambda c: (only(c, "package_integrity").yes, only(c, "package_count").number), expect=(True, 2)),
     row("Q15", "thaw per bag", obs("thaw_start", {"valueDateTime": "2025-04-12T13:50:00+08:00"}, parts={"bag_number": "B1"}), read=lambda c: c.series("thaw_start").items[0].component("bag_number").text, expect="B1"),
+    row("Q16", "a device order that refers to its device", {"resourceType": "DeviceRequest", "id": "f", "status": "active", "intent": "order", "subject": SUBJECT, "codeReference": {"reference": "#d"}, "contained": [{"resourceType": "Device", "id": "d", "type": local("leukocyte_filter")}]}, read=lambda c: len(c.services.of("leukocyte_filter")), expect=1),
     row("Q16", "staff and filter", obs("staff_present", True), {"resourceType": "DeviceRequest", "id": "f", "status": "active", "intent": "order", "subject": SUBJECT, "codeCodeableConcept": local("leukocyte_filter")}, read=lambda c: (only(c, "staff_present").yes, len(c.services.of("leukocyte_filter"))), expect=(True, 1)),
     # section 17
     row("E1", "visit took place", stay("AMB", status="finished", type=[local("car_t_follow_up")]), read=lambda c: (c.encounters[0].finished, c.encounters[0].concepts), expect=(True, frozenset({"car_t_follow_up"}))),
