@@ -90,7 +90,7 @@ def test_infection_never_makes_the_advice_weaker(state: State, early: bool, chil
 def test_a_prophylaxis_may_stop_only_when_both_conditions_hold(
     use: Use, months: bool | None, cd4: bool | None
 ) -> None:
-    row = row_of(use, Stop(months, cd4, None))
+    row = row_of(use, Stop(12, months, cd4, None))
     assert (row in (Row.MAY_STOP, Row.OVER)) is (months is True and cd4 is True)
     if use is Use.ACTIVE:
         assert row in (Row.ACTIVE, Row.CD4_MISSING, Row.MAY_STOP)
