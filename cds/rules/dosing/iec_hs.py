@@ -14,6 +14,7 @@ from decimal import Decimal
 from cards.finding import (
     Block,
     Bullet,
+    Delete,
     Evidence,
     Finding,
     Indicator,
@@ -29,6 +30,7 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
+from cds.rules.after_cart import dosing_weight, unread_dose
 from cds.rules.body_size import is_adult
 from cds.rules.dosing.crs_ladder import iec_hs_leads
 from cds.rules.dosing.iec_hs_doses import (
@@ -45,7 +47,13 @@ from cds.rules.dosing.iec_hs_doses import (
     ruxolitinib_dose,
 )
 from cds.rules.dosing.iec_hs_lines import Plan, Row, first_emapalumab, iec_hs_plan, own_drugs
-from cds.rules.dosing.steroid_course import Tier, steroid_in_force, tier_of
+from cds.rules.dosing.steroid_course import (
+    Tier,
+    doses_per_day,
+    in_crs_steroids,
+    steroid_in_force,
+    tier_of,
+)
 from cds.rules.evidence import of_drug_start
 from cds.rules.grading.crs_course import Course, crs_course
 from cds.rules.grading.crs_episode import crs_now
@@ -53,11 +61,12 @@ from cds.rules.grading.hlh_compare import Pathway
 from cds.rules.grading.hlh_signs import ferritin_evidence
 from cds.rules.grading.icans_episode import icans_now
 from cds.rules.grading.iec_hs_episode import OWN_REASONS, Status, iec_hs_now
-from fhir_mapping.chart import Amount, DrugRecord, Route
+from fhir_mapping.chart import Amount, DrugRecord, DrugState, Route
 
 Value = str | int | bool | Decimal | date | datetime
 _ANTI_IL6 = ("tocilizumab", "siltuximab")
 _LATER_LINES = ("ruxolitinib", "etoposide", "emapalumab", "methylprednisolone")
+_JUDGED = ("anakinra", *_LATER_LINES, "dexamethasone")
 _OUTCOMES = {
     Row.OBSERVE: Outcome.CONTINUE,
     Row.LINE_1: Outcome.START,
@@ -129,7 +138,19 @@ def _detail(case: Case, plan: Plan) -> Iterator[Block]:
     key = f"step.{plan.row}"
     if plan.row in (Row.LINE_1, Row.LINE_2, Row.LINE_3):
         key = f"{key}.{'crs-mas' if plan.pathway is Pathway.CRS_MAS else 'iec-hs'}"
-    yield Paragraph(msg(key, hours=p.int("assessment_hours")))
+    yield Paragraph(
+        msg(
+            key,
+            hours=p.int("assessment_hours"),
+            dexamethasone=Amount(p["dexamethasone_mg"], "mg"),
+            anakinra=Amount(p["anakinra_mg_per_kg"], "mg/kg"),
+            second=Amount(p["anakinra_second_mg"], "mg"),
+            etoposide=Amount(p["etoposide_mg_per_m2"], "mg/m2"),
+        )
+    )
+    computed = plan.state.grade
+    if computed is not None and computed < plan.grade:
+        yield Bullet(msg("by-clinician", grade=plan.grade, computed=computed))
     hours = plan.hours_at(case.now)
     if hours is not None and plan.since is not None:
         yield Bullet(msg("running", line=plan.line, hours=int(hours), since=plan.since))
@@ -272,10 +293,59 @@ def _on_orders(case: Case) -> Iterator[Finding]:
             yield _finding(case, plan, draft, [fault, *faults], unreadable)
         elif faults or "methylprednisolone" not in draft.concepts:
             yield _finding(case, plan, draft, faults)
+    for draft in case.judged_drugs("dexamethasone"):
+        if _treats_iec_hs(case, draft):
+            yield _check_dexamethasone(case, plan, draft)
     for draft in case.judged_drugs(*case.p(RULE).words("strong_cyp3a4")):
         taking = [d for d in _ruxolitinib(case) if d.reference != draft.reference]
         if any(_concerned(case, d) or not d.reasons for d in taking):
             yield _finding(case, plan, draft, [_interaction_fault(draft, case)])
+
+
+def _treats_iec_hs(case: Case, draft: DrugRecord) -> bool:
+    """A systemic dexamethasone for IEC-HS: named so, or without a reason where neither CRS nor ICANS asks
+    for one (their rules judge it then)."""
+    if not in_crs_steroids(draft):
+        return False
+    if not draft.reasons.isdisjoint(OWN_REASONS):
+        return True
+    state, icans = iec_hs_now(case), icans_now(case)
+    if draft.reasons or state is None or not state.established:
+        return False
+    return _crs_over(case) and not (icans is not None and icans.low)
+
+
+def _check_dexamethasone(case: Case, plan: Plan | None, draft: DrugRecord) -> Finding:
+    """The daily dose: an adult's by text and figure, a child's by body surface."""
+    p = case.p(RULE)
+    right, mg = dexamethasone_dose(case), _drafted_mg(case, draft)
+    if mg is None and (draft.dose is None or draft.dose.amount is None):
+        fault = Fault("dose", Outcome.CANNOT_CHECK, Indicator.WARNING, msg("summary.cannot-check"))
+        return _finding(case, plan, draft, [fault], (unread_dose(draft, "dexamethasone"),))
+    if mg is None or right.mg is None:
+        fault = Fault("dose", Outcome.CANNOT_CHECK, Indicator.WARNING, msg("summary.cannot-check"))
+        return _finding(case, plan, draft, [fault], right.missing or dosing_weight(case).missing)
+    low, high = right.mg, right.mg
+    if is_adult(case):
+        mas = plan is not None and plan.pathway is not Pathway.IEC_HS
+        low = p["dexamethasone_low_mg_day"]
+        high = p["dexamethasone_crs_mas_high_mg_day" if mas else "dexamethasone_high_mg_day"]
+    rhythm = doses_per_day(draft.timing)
+    daily = mg * (rhythm or 1)
+    share = p["tolerance_pct"] / 100
+    shown: dict[str, Shown] = {
+        "drug": Name("dexamethasone"),
+        "dose": Amount(mg.quantize(Decimal("0.1")), "mg"),
+    }
+    faults = []
+    if daily > high * (1 + share):
+        indicator = Indicator.CRITICAL if daily > 2 * high else Indicator.WARNING
+        text = Message("summary.daily", {**shown, "limit": Amount(high, "mg")})
+        faults.append(Fault("steroid", Outcome.OVER_MAXIMUM, indicator, text))
+    elif rhythm is not None and daily < low * (1 - share):
+        text = Message("summary.daily-low", {**shown, "limit": Amount(low, "mg")})
+        faults.append(Fault("steroid", Outcome.WRONG_DOSE, Indicator.WARNING, text))
+    return _finding(case, plan, draft, faults)
 
 
 def _crs_over(case: Case) -> bool:
@@ -323,7 +393,7 @@ def _line_faults(case: Case, plan: Plan | None, draft: DrugRecord) -> Iterator[F
 
 
 def _drug(draft: DrugRecord) -> str:
-    return next(d for d in ("anakinra", *_LATER_LINES) if d in draft.concepts)
+    return next(d for d in _JUDGED if d in draft.concepts)
 
 
 def _drafted_mg(case: Case, draft: DrugRecord) -> Decimal | None:
@@ -343,13 +413,10 @@ def _drafted_mg(case: Case, draft: DrugRecord) -> Decimal | None:
 
 
 def _unreadable(case: Case, draft: DrugRecord) -> tuple[Missing, ...] | None:
-    """What keeps the dose from being read or compared; None where it was judged or none is written."""
-    if draft.dose is None:
-        return None
-    drug = _drug(draft)
+    """What keeps the dose from being read or compared; None where it was judged."""
     if _drafted_mg(case, draft) is None:
-        if draft.dose.amount is None:
-            return (Missing(drug, resource=draft.reference, text=draft.dose.unreadable),)
+        if draft.dose is None or draft.dose.amount is None:
+            return (unread_dose(draft, _drug(draft)),)
         return _right(case, None, draft).missing
     right = _right(case, iec_hs_plan(case), draft)
     return right.missing or None if right.mg is None else None
@@ -360,6 +427,8 @@ def _right(case: Case, plan: Plan | None, draft: DrugRecord) -> Dose:
     drug = _drug(draft)
     if drug == "anakinra":
         return anakinra_second(case) if plan is not None and plan.line >= 1 else anakinra_first(case)
+    if drug == "dexamethasone":
+        return dexamethasone_dose(case)
     if drug == "ruxolitinib":
         return ruxolitinib_dose(case)
     if drug == "etoposide":
@@ -396,13 +465,6 @@ def _bounds(case: Case, plan: Plan | None, draft: DrugRecord, right: Decimal) ->
     return min(first_step, right), right
 
 
-def _per_day(draft: DrugRecord) -> Decimal | None:
-    timing = draft.timing
-    if timing.per_day is not None:
-        return timing.per_day
-    return Decimal(24) / timing.interval_hours if timing.interval_hours else None
-
-
 def _dose_faults(case: Case, plan: Plan | None, draft: DrugRecord) -> Iterator[Fault]:
     if "methylprednisolone" in draft.concepts:
         return
@@ -413,7 +475,7 @@ def _dose_faults(case: Case, plan: Plan | None, draft: DrugRecord) -> Iterator[F
     low, high = _bounds(case, plan, draft, right)
     share = p["tolerance_pct"] / 100
     shown: dict[str, Shown] = {"drug": Name(_drug(draft)), "dose": Amount(mg.quantize(Decimal("0.1")), "mg")}
-    per_day = _per_day(draft)
+    per_day = doses_per_day(draft.timing)
     most_day = high * 4 if "anakinra" in draft.concepts and is_adult(case) else None
     if mg > high * (1 + share):
         indicator = Indicator.CRITICAL if mg > 2 * high else Indicator.WARNING
@@ -450,7 +512,7 @@ def _finding(
         hours = plan.hours_at(case.now)
         if hours is not None:
             values["hours_on_line"] = hours.quantize(Decimal("0.1"))
-    if draft.is_any(frozenset({"anakinra", *_LATER_LINES})):
+    if draft.is_any(frozenset(_JUDGED)):
         mg, right = _drafted_mg(case, draft), _right(case, plan, draft).mg
         if mg is not None:
             values["drafted_mg"] = mg
@@ -473,5 +535,21 @@ def _finding(
         evidence=() if plan is None else _evidence(case, plan),
         missing=missing,
         resource=draft.reference,
+        suggestions=_replacement(case, plan, draft, faults),
         unconcluded=cannot,
     )
+
+
+def _replacement(
+    case: Case, plan: Plan | None, draft: DrugRecord, faults: list[Fault]
+) -> tuple[Suggestion, ...]:
+    """The dose of the sources in place of a draft with another one."""
+    wrong = {f.row for f in faults} & {"maximum", "low", "steroid"}
+    if not wrong or draft.state is not DrugState.DRAFT or not draft.is_any(frozenset(_JUDGED)):
+        return ()
+    p = case.p(RULE)
+    days = {"anakinra": p.int("anakinra_days"), "dexamethasone": p.int("steroid_days")}
+    right = proposal(case, _right(case, plan, draft), days=days.get(_drug(draft)), recommended=True)
+    if right is None:
+        return ()
+    return (Suggestion("replace", right.label, (Delete(draft.reference), *right.actions), True),)

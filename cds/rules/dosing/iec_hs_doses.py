@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from cards.finding import ONCE, Basis, Create, DrugProposal, Evidence, Message, Missing, Repeat, Suggestion
+from cards.finding import (
+    ONCE,
+    Basis,
+    Create,
+    DrugProposal,
+    Evidence,
+    Message,
+    Missing,
+    Repeat,
+    Shown,
+    Suggestion,
+)
 from cds.engine.case import Case, once_per_case
 from cds.rules.after_cart import dosing_weight, inpatient
 from cds.rules.body_size import Measure, is_adult, surface
@@ -163,7 +174,10 @@ def proposal(
     order = DrugProposal(
         dose.drug, route, Amount(dose.mg, "mg"), dose.basis, repeat, case.now, reason="iec_hs"
     )
-    label = Message(f"suggest.{dose.drug}", {"dose": Amount(dose.mg, "mg")}, RULE)
+    shown: dict[str, Shown] = {"dose": Amount(dose.mg, "mg")}
+    if dose.every_hours is not None:
+        shown["every"] = dose.every_hours
+    label = Message(f"suggest.{dose.drug}", shown, RULE)
     return Suggestion(key or dose.drug, label, (Create(order),), recommended)
 
 

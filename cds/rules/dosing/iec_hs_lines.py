@@ -54,7 +54,7 @@ class Plan:
 
     @property
     def grade(self) -> int:
-        return self.state.grade or 0
+        return self.state.acting_grade or 0
 
     def hours_at(self, at: datetime) -> Decimal | None:
         """Whole minutes since the line began, in hours."""
@@ -124,7 +124,8 @@ def _response(case: Case, since: datetime) -> str:
 def iec_hs_plan(case: Case) -> Plan | None:
     """The step of an IEC-HS that is consistent or coded; None otherwise."""
     state = iec_hs_now(case)
-    if state is None or not state.established or state.grade is None or state.grade > 4:
+    grade = None if state is None else state.acting_grade
+    if state is None or not state.established or grade is None or grade > 4:
         return None
     found = comparison(case)
     pathway = Pathway.UNDETERMINED if found is None else found.pathway
@@ -133,7 +134,7 @@ def iec_hs_plan(case: Case) -> Plan | None:
     rising = ferritin_rising(case)
     drugs = iec_hs_drugs(case, state.onset)
     anakinra = own_drugs(case, state, "anakinra")
-    if state.grade == 1:
+    if grade == 1:
         return Plan(Row.OBSERVE, state, pathway, 0, None, rising, "", False, drugs)
     steroid = bool(steroid_in_force(case)) or any(not d.is_any(_NOT_STEROID) for d in drugs)
     if not anakinra or (pathway is Pathway.CRS_MAS and not steroid):
@@ -167,7 +168,7 @@ def _next(
     p = case.p(RULE)
     response = _response(case, since)
     hours = (case.now - since) / timedelta(hours=1)
-    grave = (state.grade or 0) >= 4
+    grave = (state.acting_grade or 0) >= 4
     following = (Row.LINE_2, Row.LINE_3, Row.BEYOND)[line - 1]
     early = False
     if response == "improved":

@@ -102,7 +102,8 @@ class Why(StrEnum):
 @dataclass(frozen=True, slots=True)
 class IecHsState:
     """IEC-HS now. `hits`: the deciding fact of C2 to C5 (None: not met). `grade` only when consistent or
-    coded; `by_clinician`: the grade is the recorded one because the criteria are not met."""
+    coded; `by_clinician`: the grade is the recorded one because the criteria are not met and no proxy on the
+    chart says more."""
 
     status: Status
     atypical: bool
@@ -118,6 +119,18 @@ class IecHsState:
     why: Why | None
     grade_evidence: tuple[Evidence, ...]
     by_clinician: bool
+
+    @property
+    def stated(self) -> int | None:
+        """The clinician's grade."""
+        return _stated(self.recorded, self.coded)
+
+    @property
+    def acting_grade(self) -> int | None:
+        """The grade that treatment goes by: what the chart shows is a floor, a clinician may have seen more."""
+        if self.grade is None or self.stated is None or self.grade >= 5:
+            return self.grade
+        return max(self.grade, self.stated)
 
     @property
     def count(self) -> int:
@@ -420,10 +433,8 @@ def iec_hs_now(case: Case) -> IecHsState | None:
     by_clinician = False
     if status is Status.CONSISTENT or open_episode:
         grade, why, evidence = _grade(case, onset, open_episode)
-        stated = recorded.grade if recorded is not None else None
-        if stated is None and coded is not None and coded.grade is not None:
-            stated = coded.grade.value
-        if stated and status is not Status.CONSISTENT and grade < 5:
+        stated = _stated(recorded, coded)
+        if stated and status is not Status.CONSISTENT and stated > grade:
             by_clinician = True
             grade = stated
     return IecHsState(
@@ -442,6 +453,12 @@ def iec_hs_now(case: Case) -> IecHsState | None:
         evidence,
         by_clinician,
     )
+
+
+def _stated(recorded: Recorded | None, coded: Condition | None) -> int | None:
+    if recorded is not None and recorded.grade is not None:
+        return recorded.grade
+    return coded.grade.value if coded is not None and coded.grade is not None else None
 
 
 def _ferritin_time(found: Ferritin, case: Case) -> datetime:
