@@ -21,17 +21,18 @@ from cards.finding import (
     Outcome,
     Paragraph,
     ServiceProposal,
+    Shown,
     Suggestion,
     msg,
 )
 from cds.engine.case import Case, once_per_case
 from cds.engine.rule import rule
 from cds.rules.evidence import of_anchor
-from fhir_mapping.chart import Anchor, ConditionState, DrugRecord, DrugState, EventState, ServiceOrder
+from cds.rules.grading.iec_hs_episode import bleeding_now
+from fhir_mapping.chart import Anchor, DrugRecord, DrugState, EventState, ServiceOrder
 from fhir_mapping.product_words import stated_attributes
 
 RULE = "dosing.blood-products"
-BLEEDING = ("bleeding", "intracranial_hemorrhage", "epistaxis")
 
 
 class Place(StrEnum):
@@ -130,13 +131,6 @@ def _drug_day(case: Case, drug: DrugRecord) -> date:
     return case.today if drug.timing.first is None else drug.timing.first.date
 
 
-def _bleeding(case: Case) -> bool:
-    if any(c.state is ConditionState.ACTIVE for c in case.chart.conditions.of(*BLEEDING)):
-        return True
-    stated = case.chart.latest("bleeding")
-    return stated is not None and bool({"minor", "major", "life_threatening"} & set(stated.value.codes))
-
-
 def _replace(order: Ordered) -> tuple[Suggestion, ...]:
     irradiated = ServiceProposal(str(order.row["irradiated"]), order.day, details=("irradiated",))
     actions = (Delete(order.reference), Create(irradiated))
@@ -147,7 +141,14 @@ def _replace(order: Ordered) -> tuple[Suggestion, ...]:
     )
 
 
+def _figures(case: Case) -> dict[str, Shown]:
+    """The figures in force, as the texts name them."""
+    p = case.p(RULE)
+    return {"before": p.int("before_collection_days"), "after": p.int("after_infusion_days")}
+
+
 def _card(
+    case: Case,
     order: Ordered,
     outcome: Outcome,
     indicator: Indicator,
@@ -157,14 +158,16 @@ def _card(
     suggestions: tuple[Suggestion, ...] = (),
 ) -> Finding:
     values: dict[str, str | int | date | bool] = {"row": row, "planned": order.day}
+    figures = _figures(case)
     detail: list[Block] = []
     if place.first is not None:
         values["window_first"] = place.first
-        detail.append(Bullet(msg("window.first", day=place.first)))
+        detail.append(Bullet(Message("window.first", {**figures, "day": place.first})))
     if place.last is not None:
         values["window_last"] = place.last
-        detail.append(Bullet(msg("window.last", day=place.last)))
+        detail.append(Bullet(Message("window.last", {**figures, "day": place.last})))
     if place.estimated:
+        values["window_estimated"] = True
         detail.append(Bullet(msg("window.estimated")))
     if order.units is not None:
         values["units"] = order.units
@@ -173,7 +176,7 @@ def _card(
         outcome=outcome,
         indicator=indicator,
         summary=summary,
-        detail=(*detail, Paragraph(msg("criterion"))),
+        detail=(*detail, Paragraph(Message("criterion", figures))),
         values=values,
         evidence=place.evidence,
         subject=f"{order.reference}/{row}" if row == "units" else order.reference,
@@ -199,17 +202,17 @@ def check_blood_products(case: Case) -> Iterator[Finding]:
         if order.row.get("ask"):
             if place is Place.INSIDE and not order.irradiated:
                 text = msg("summary.ask", product=name)
-                yield _card(order, Outcome.REVIEW, Indicator.WARNING, text, "ask", span)
+                yield _card(case, order, Outcome.REVIEW, Indicator.WARNING, text, "ask", span)
             continue
         if place is Place.AFTER:
             if not order.irradiated and case.ordering:
-                yield _card(
-                    order, Outcome.INFO, Indicator.INFO, msg("summary.after", product=name), "after", span
-                )
+                text = Message("summary.after", {**_figures(case), "product": name})
+                yield _card(case, order, Outcome.INFO, Indicator.INFO, text, "after", span)
             continue
         if not order.irradiated:
-            text = msg("summary.not-irradiated", product=name, day=order.day)
+            text = Message("summary.not-irradiated", {**_figures(case), "product": name, "day": order.day})
             yield _card(
+                case,
                 order,
                 Outcome.CONTRAINDICATED,
                 Indicator.CRITICAL,
@@ -218,6 +221,6 @@ def check_blood_products(case: Case) -> Iterator[Finding]:
                 span,
                 _replace(order) if case.ordering else (),
             )
-        if order.row.get("single") and (order.units or 1) > p.int("red_cell_units") and not _bleeding(case):
+        if order.row.get("single") and (order.units or 1) > p.int("red_cell_units") and not bleeding_now(case).present:
             text = msg("summary.units", units=order.units or 1)
-            yield _card(order, Outcome.OVER_MAXIMUM, Indicator.WARNING, text, "units", span)
+            yield _card(case, order, Outcome.OVER_MAXIMUM, Indicator.WARNING, text, "units", span)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -21,12 +21,13 @@ from cards.finding import (
     Outcome,
     Repeat,
     ServiceProposal,
+    Shown,
     Suggestion,
     msg,
 )
 from cds.engine.case import Case, once_per_case
 from cds.engine.rule import rule
-from cds.rules.after_cart import dosing_weight, recorded_grades, therapy_start
+from cds.rules.after_cart import dosing_weight, recorded_grades, therapy_start, unread_dose
 from cds.rules.dosing.gcsf import (
     DAILY,
     RULE,
@@ -38,11 +39,13 @@ from cds.rules.dosing.gcsf import (
     ug_per_kg,
 )
 from cds.rules.evidence import of_observation
+from cds.rules.grading.cart_hlh_2018 import cart_hlh
 from cds.rules.grading.crs_episode import crs_now
 from cds.rules.grading.fever import fevers_between
+from cds.rules.grading.hlh_compare import Pathway, comparison
 from cds.rules.grading.icaht_episode import icaht_now
 from cds.rules.grading.icaht_risk import Risk, icaht_risk
-from cds.rules.grading.iec_hs_episode import iec_hs_now
+from cds.rules.grading.iec_hs_episode import Status, iec_hs_now
 from fhir_mapping.chart import Amount, ConditionState, DrugRecord, Route, ServiceOrder
 
 Value = str | int | bool | Decimal
@@ -51,12 +54,14 @@ TPO = ("class_thrombopoietic", "romiplostim", "eltrombopag", "avatrombopag")
 
 @once_per_case
 def hyperinflammation(case: Case) -> bool:
-    """IEC-HS consistent by its criteria, or IEC-HS or HLH coded or graded since the infusion."""
+    """IEC-HS consistent by its criteria, IEC-HS or HLH coded or graded since the infusion, or CRS/MAS."""
     start = therapy_start(case)
     if start is None:
         return False
     state = iec_hs_now(case)
     if state is not None and state.established:
+        return True
+    if _crs_mas(case):
         return True
     if recorded_grades(case, "iec_hs_grade", start):
         return False
@@ -64,6 +69,15 @@ def hyperinflammation(case: Case) -> bool:
         c.state is ConditionState.ACTIVE and (c.onset is None or c.onset.latest >= start)
         for c in case.chart.conditions.of("iec_hs", "hlh")
     )
+
+
+def _crs_mas(case: Case) -> bool:
+    """Hyperinflammation of a CRS that treatment does not hold."""
+    found, state, hlh = comparison(case), iec_hs_now(case), cart_hlh(case)
+    probable = state is not None and state.status.rank >= Status.PROBABLE.rank
+    needed = case.p("grading.cart-hlh-2018").int("needed")
+    met = hlh is not None and bool(hlh.ferritin_met) and hlh.count >= needed
+    return found is not None and found.pathway is Pathway.CRS_MAS and (probable or met)
 
 
 @once_per_case
@@ -141,10 +155,24 @@ def steps(case: Case) -> tuple[Step, ...]:
         febrile = bool(fevers_between(case, case.now - timedelta(hours=24), case.now))
         found.append(Step("3", Indicator.CRITICAL if febrile else Indicator.WARNING))
     elif prophylaxis_due(case):
-        found.append(Step("1", Indicator.INFO))
+        found.append(Step("4" if hyperinflammation(case) else "1", Indicator.INFO))
     elif icaht_risk(case) is Risk.LOW_BY_SCORE and count is not None and day <= p.int("prophylaxis_to_day"):
         found.append(Step("2", Indicator.INFO))
     return tuple(found)
+
+
+def _figures(case: Case) -> dict[str, Shown]:
+    """The figures in force, as the texts name them."""
+    p = case.p(RULE)
+    return {
+        "per": Amount(p["gcsf_ug_per_kg"], "ug/kg"),
+        "limit": p.int("therapeutic_below"),
+        "from_day": p.int("prophylaxis_from_day"),
+        "days": p.int("refractory_days"),
+        "tpo": p.int("tpo_from_day"),
+        "boost": p.int("boost_after_day"),
+        "transplant": p.int("transplant_after_day"),
+    }
 
 
 def _gcsf_order(case: Case, recommended: bool) -> tuple[tuple[Suggestion, ...], tuple[Missing, ...]]:
@@ -216,13 +244,13 @@ def _advice(case: Case) -> Iterator[Finding]:
     if weight is not None and suggestions and suggestions[0].key == "gcsf":
         values["dose_ug"] = (case.p(RULE)["gcsf_ug_per_kg"] * weight).quantize(Decimal("0.1"))
     worst = max(found, key=lambda step: step.indicator.rank)
-    per = Amount(case.p(RULE)["gcsf_ug_per_kg"], "ug/kg")
-    lines: list[Block] = [Bullet(msg(f"step.{step.row}", per=per)) for step in found]
+    figures = _figures(case)
+    lines: list[Block] = [Bullet(Message(f"step.{step.row}", figures)) for step in found]
     yield Finding(
         rule=RULE,
         outcome=Outcome.ADVISE,
         indicator=worst.indicator,
-        summary=msg(f"step.{found[0].row}", per=per),
+        summary=Message(f"step.{found[0].row}", figures),
         detail=tuple(lines),
         values=values,
         evidence=evidence,
@@ -249,7 +277,7 @@ def _checked(
         outcome=outcome,
         indicator=indicator,
         summary=summary,
-        detail=(Bullet(msg(f"check.{row}")),) if indicator is not None else (),
+        detail=(Bullet(Message(f"check.{row}", _figures(case))),) if indicator is not None else (),
         values=values,
         evidence=evidence,
         subject=draft.reference,
@@ -267,25 +295,47 @@ def _check_gcsf(case: Case, draft: DrugRecord) -> Finding:
         return _checked(draft, Outcome.REVIEW, Indicator.WARNING, msg("order.hyperinflammation"), case, "4")
     if not low and day < p.int("prophylaxis_from_day"):
         return _checked(
-            draft, Outcome.TOO_EARLY, Indicator.WARNING, msg("order.too-early", day=day), case, "early"
+            draft,
+            Outcome.TOO_EARLY,
+            Indicator.WARNING,
+            Message("order.too-early", {**_figures(case), "day": day}),
+            case,
+            "early",
         )
     dose = ug_per_kg(case, draft)
-    if dose is not None and DAILY & set(draft.ingredients):
+    daily = bool(DAILY & set(draft.ingredients))
+    if dose is None and daily:
+        return _unchecked(case, draft)
+    if dose is not None and daily:
         full = p["gcsf_ug_per_kg"]
         if dose < full * (1 - p["dose_tolerance"]):
             shown = Amount(dose.quantize(Decimal("0.1")), "ug/kg")
             text = msg("order.low-dose", dose=shown, per=Amount(full, "ug/kg"))
             return _checked(draft, Outcome.WRONG_DOSE, Indicator.WARNING, text, case, "low-dose")
     if not low and icaht_risk(case) is Risk.LOW_BY_SCORE:
-        return _checked(draft, Outcome.REVIEW, Indicator.INFO, msg("order.not-needed"), case, "2")
+        return _checked(
+            draft, Outcome.REVIEW, Indicator.INFO, Message("order.not-needed", _figures(case)), case, "2"
+        )
     return _checked(draft, Outcome.PASS, None, msg("order.pass"), case, "3" if low else "1")
+
+
+def _unchecked(case: Case, draft: DrugRecord) -> Finding:
+    """A dose that is not written, is no mass (MU, mL, syringes), or cannot be set against a weight."""
+    readable = draft.dose is not None and draft.dose.amount is not None
+    missing = dosing_weight(case).missing if readable else (unread_dose(draft, draft.ingredients[0]),)
+    checked = _checked(
+        draft, Outcome.CANNOT_CHECK, Indicator.WARNING, msg("order.cannot-check"), case, "cannot-check"
+    )
+    return replace(checked, missing=missing, unconcluded=True)
 
 
 def _check_tpo(case: Case, draft: DrugRecord) -> Finding:
     day = case.chart.course.day(case.today) or 0
     if refractory(case) is True and day >= case.p(RULE).int("tpo_from_day"):
         return _checked(draft, Outcome.PASS, None, msg("order.pass"), case, "7")
-    return _checked(draft, Outcome.REVIEW, Indicator.INFO, msg("order.tpo"), case, "7-not-met")
+    return _checked(
+        draft, Outcome.REVIEW, Indicator.INFO, Message("order.tpo", _figures(case)), case, "7-not-met"
+    )
 
 
 def _check_boost(case: Case, draft: ServiceOrder) -> Finding:

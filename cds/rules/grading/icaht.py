@@ -76,9 +76,11 @@ def _early_card(case: Case, state: IcahtState, early: Early) -> Finding:
         summary = msg("summary.early-range", low=early.low, high=early.high, day=state.day)
     else:
         outcome = graded(early.low)
-        days = early.run.days if early.run else 0
+        run = early.deep if early.by_deep else early.run
+        limit = case.p(RULE).int("early_deep_limit" if early.by_deep else "early_limit")
+        values["limit_per_ul"] = limit
         key = "summary.early-provisional" if early.provisional else "summary.early"
-        summary = msg(key, grade=early.low, days=days, day=state.day)
+        summary = msg(key, grade=early.low, days=run.days if run else 0, limit=limit, day=state.day)
     return Finding(
         rule=RULE,
         outcome=outcome,

@@ -61,13 +61,15 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Early:
-    """Days 0 to 30. `low` to `high` is the grade's range (unknown stretches counted out, counted in)."""
+    """Days 0 to 30. `low` to `high` is the grade's range (unknown stretches counted out, counted in);
+    `by_deep`: the run at or below 100 decides it."""
 
     low: int
     high: int
     measured_only: int
     run: Run | None  # longest run at or below 500
     deep: Run | None  # longest run at or below 100
+    by_deep: bool
     never_above: bool
     provisional: bool
     counts: tuple[Count, ...]
@@ -212,6 +214,7 @@ def _early(case: Case, counts: Sequence[Count], day: int, died_on: int | None) -
         min(low, measured) if not (pattern and solid) else 4,
         run,
         deep,
+        _grade_of_length(case, run.days if run else 0, 0) < low and not (pattern and solid),
         pattern and solid,
         day < LAST_EARLY_DAY and died_on is None,
         tuple(c for c in counts if c.at_most(limit)),

@@ -127,7 +127,7 @@ class IecHsState:
 
     @property
     def acting_grade(self) -> int | None:
-        """The grade that treatment goes by: what the chart shows is a floor, a clinician may have seen more."""
+        """The grade that treatment goes by: the chart shows a floor, a clinician may have seen more."""
         if self.grade is None or self.stated is None or self.grade >= 5:
             return self.grade
         return max(self.grade, self.stated)
