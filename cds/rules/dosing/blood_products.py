@@ -221,6 +221,7 @@ def check_blood_products(case: Case) -> Iterator[Finding]:
                 span,
                 _replace(order) if case.ordering else (),
             )
-        if order.row.get("single") and (order.units or 1) > p.int("red_cell_units") and not bleeding_now(case).present:
+        too_many = order.row.get("single") and (order.units or 1) > p.int("red_cell_units")
+        if too_many and not bleeding_now(case).present:
             text = msg("summary.units", units=order.units or 1)
             yield _card(case, order, Outcome.OVER_MAXIMUM, Indicator.WARNING, text, "units", span)
