@@ -118,7 +118,7 @@ def _grading(bench: Bench) -> None:
         add(entry, bench)
 
 
-def _washout(bench: Bench) -> None:
+def _washout(bench: Bench, drug: str = "bendamustine") -> None:
     for entry in (
         {"service": "car_t_evaluation", "at": "-10d"},
         {"appointment": "leukapheresis", "at": "+38d", "purpose": "purpose_car_t_collection"},
@@ -127,9 +127,14 @@ def _washout(bench: Bench) -> None:
     ):
         add(entry, bench)
     add(
-        {"draft": "bendamustine", "id": "d1", "dose": "160 mg", "route": "route_intravenous", "at": "+1d"},
+        {"draft": drug, "id": "d1", "dose": "160 mg", "route": "route_intravenous", "at": "+1d"},
         bench,
     )
+
+
+def _unconcerned(bench: Bench) -> None:
+    """An order that no rule of the service asks about."""
+    _washout(bench, "paracetamol")
 
 
 def _dosing(bench: Bench) -> None:
@@ -151,14 +156,16 @@ def _follow_up(bench: Bench) -> None:
 _SCENES: dict[str, tuple[Callable[[Bench], None], str, int]] = {
     "grading-patient-view": (_grading, "patient-view", 20),
     "washout-order-sign": (_washout, "order-sign", 200),
+    "washout-order-sign/unconcerned": (_unconcerned, "order-sign", 200),
     "dosing-order-sign": (_dosing, "order-sign", 60),
     "follow-up-patient-view": (_follow_up, "patient-view", 190),
 }
-SERVICES = tuple(_SCENES)
+SERVICES = tuple(name for name in _SCENES if "/" not in name)
+UNCONCERNED = "washout-order-sign/unconcerned"
 
 
 def resources(service: str, observations: int) -> tuple[list[Resource], list[Resource]]:
-    """Chart and draft resources of one scene."""
+    """Chart and draft resources of one scene: a service, or a variant of one."""
     scene, _, days = _SCENES[service]
     bench = Bench(now=NOW, d0=NOW, patient="bench")
     _common(bench)

@@ -17,6 +17,7 @@ import os
 import platform
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -31,7 +32,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bodies import NOW, SERVICES, body, resources
+from benchmarks.bodies import NOW, SERVICES, UNCONCERNED, body, resources
 from benchmarks.load import Load, measure
 
 ROOT = Path(__file__).parent.parent
@@ -84,6 +85,12 @@ def _cpu_seconds(pid: int) -> float:
     return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
+def _environment(own: dict[str, str]) -> dict[str, str]:
+    """As a deployment has it: compiled modules are kept, so that only the first start compiles."""
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, **own}
+
+
 @contextmanager
 def server(
     command: Sequence[str], ready: str, environment: dict[str, str] | None = None
@@ -93,7 +100,7 @@ def server(
     process = subprocess.Popen(
         _pinned(command, SERVER_CORE),
         cwd=ROOT,
-        env={**os.environ, **(environment or {})},
+        env=_environment(environment or {}),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -200,8 +207,25 @@ def slope(rows: Sequence[Row], service: str) -> float | None:
     return math.log(t2 / t1) / math.log(n2 / n1)
 
 
-def pull_round_trips(latency_ms: int = 20) -> dict[str, float]:
-    """Pull mode against the embedded FHIR server with added latency: time in units of one round trip."""
+LATENCIES_MS = (20, 120)
+
+
+def pull_round_trips() -> dict[str, float]:
+    """Pull mode against the embedded FHIR server with a latency added to each of its answers.
+
+    What a longer latency adds to a call, divided by how much longer it is, is the number of round trips that
+    follow one another; the evaluation and the FHIR server's own work cancel out.
+    """
+    short, long = (_pull_median(latency) for latency in LATENCIES_MS)
+    trips = (long - short) / (LATENCIES_MS[1] - LATENCIES_MS[0])
+    return {
+        f"median_ms_at_{LATENCIES_MS[0]}_ms": short,
+        f"median_ms_at_{LATENCIES_MS[1]}_ms": long,
+        "round_trips": trips,
+    }
+
+
+def _pull_median(latency_ms: int) -> float:
     fhir_port, port = free_port(), free_port()
     chart, _ = resources("grading-patient-view", 100)
     fhir = [sys.executable, "-m", "benchmarks.servers.fhir", str(fhir_port), str(latency_ms)]
@@ -211,9 +235,10 @@ def pull_round_trips(latency_ms: int = 20) -> dict[str, float]:
         "fhirServer": f"http://127.0.0.1:{fhir_port}",
         "context": {"userId": "Practitioner/bench", "patientId": "bench"},
     }
+    environment = {**OWN_ENVIRONMENT, "TCELL_CDS_BUDGET_SECONDS": "10"}
     with (
         server(fhir, f"http://127.0.0.1:{fhir_port}/metadata"),
-        server(_own(port), f"http://127.0.0.1:{port}/health/live", OWN_ENVIRONMENT),
+        server(_own(port), f"http://127.0.0.1:{port}/health/live", environment),
         httpx.Client(timeout=30) as client,
     ):
         bundle = {
@@ -228,12 +253,46 @@ def pull_round_trips(latency_ms: int = 20) -> dict[str, float]:
         times = []
         for _ in range(20):
             begun = time.perf_counter()
-            client.post(
-                f"http://127.0.0.1:{port}/cds-services/grading-patient-view", json=request
-            ).raise_for_status()
+            url = f"http://127.0.0.1:{port}/cds-services/grading-patient-view"
+            client.post(url, json=request).raise_for_status()
             times.append((time.perf_counter() - begun) * 1e3)
-    median = sorted(times)[len(times) // 2]
-    return {"added_latency_ms": latency_ms, "median_ms": median, "round_trips": median / latency_ms}
+    return statistics.median(times)
+
+
+def unconcerned(seconds: float) -> dict[str, float]:
+    """CPU time of an order hook whose draft concerns no rule, beside the floor's."""
+    payload = body(UNCONCERNED, 1000)
+    found = {}
+    for name, command, path in _servers("washout-order-sign", None):
+        port = free_port()
+        with server(command(port), f"http://127.0.0.1:{port}/", OWN_ENVIRONMENT) as (pid, _):
+            url = f"http://127.0.0.1:{port}{path}"
+            _measured(url, payload, 4, 1)  # warm
+            begun = _cpu_seconds(pid)
+            load = _measured(url, payload, 4, seconds)
+            found[name] = (_cpu_seconds(pid) - begun) / load.requests * 1e3
+    floor, own = found["floor"], found["tcell-cds"]
+    return {"floor_cpu_ms": floor, "cpu_ms": own, "ratio": own / floor}
+
+
+def memory(requests: int) -> dict[str, float]:
+    """RSS of one worker after the first tenth and after all of the requests."""
+    payload = body("grading-patient-view", 1000)
+    port = free_port()
+    with (
+        server(_own(port), f"http://127.0.0.1:{port}/health/live", OWN_ENVIRONMENT) as (pid, _),
+        httpx.Client(timeout=30) as client,
+    ):
+        sizes = []
+        for number in range(1, requests + 1):
+            client.post(
+                f"http://127.0.0.1:{port}/cds-services/grading-patient-view",
+                content=payload,
+                headers={"Content-Type": "application/json"},
+            ).raise_for_status()
+            if number in (requests // 10, requests):
+                sizes.append(_rss_mb(pid))
+    return {"requests": requests, "rss_mb_after_a_tenth": sizes[0], "rss_mb": sizes[1]}
 
 
 def start_up() -> float:
@@ -253,7 +312,7 @@ def workers(seconds: float) -> dict[str, float]:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, **OWN_ENVIRONMENT},
+            env=_environment(OWN_ENVIRONMENT),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -311,6 +370,8 @@ def main() -> int:
     extra = {
         "start_up_s": start_up(),
         "pull": pull_round_trips(),
+        "unconcerned_order": unconcerned(seconds),
+        "memory": memory(500 if options.quick else 10_000),
         "workers": workers(seconds),
         "slope": {service: slope(rows, service) for service in SERVICES},
         "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},

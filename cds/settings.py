@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     fhir_timeout_seconds: float = Field(1.0, gt=0, le=60, description="Longest wait for one FHIR answer.")
     fhir_retries: int = Field(1, ge=0, le=3, description="Repeats after 5xx, 429 or a lost connection.")
     fhir_page_limit: int = Field(5, ge=1, le=50, description="Most pages read of one search.")
-    fhir_concurrency: int = Field(12, ge=1, le=64, description="FHIR requests at once, per hook call.")
+    fhir_concurrency: int = Field(24, ge=1, le=64, description="FHIR requests at once, per hook call.")
     fhir_response_bytes: int = Field(
         20 * 1024 * 1024, ge=1024, description="Largest FHIR answer that is read, in bytes."
     )

@@ -68,10 +68,10 @@ def serve(host: str, port: int, workers: int) -> None:
     configure()
     settings = load()
     check_startup(settings, host)
-    service(settings)  # a broken set-up is told here, in one line, not by every worker
+    app = application()  # a broken set-up is told here, in one line, not by every worker
     uvicorn.run(
-        "cds.cli.serve:application",
-        factory=True,
+        app if workers == 1 else "cds.cli.serve:application",
+        factory=workers != 1,
         host=host,
         port=port,
         workers=workers,

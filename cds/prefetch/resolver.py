@@ -37,7 +37,7 @@ _REFUSALS = frozenset({Reason.REFUSED, Reason.FORBIDDEN, Reason.NOT_FOUND})
 class Limits:
     """Bounds of one call: FHIR requests at once, pages of one search, resources in all."""
 
-    concurrency: int = 12
+    concurrency: int = 24
     pages: int = 5
     entries: int = 20_000
 
