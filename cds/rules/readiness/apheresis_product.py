@@ -32,7 +32,7 @@ def _bags(case: Case, taken: tuple[Anchor, ...], concept: str) -> _Bags:
 
 
 def _cell_bags(case: Case, taken: tuple[Anchor, ...], concept: str) -> _Bags:
-    """Absolute counts of the bags; a count per mL is multiplied by the volume of that very bag, else left out."""
+    """Absolute counts; a count per mL is multiplied by the volume of that very bag, else left out."""
     volumes = _bags(case, taken, "product_volume")
     found: _Bags = {}
     for bag, observation in _bags(case, taken, concept).items():
