@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cards.finding import Evidence
-from cds.engine.case import Case
+from cds.engine.case import Case, once_per_case
 from cds.rules.evidence import of_fact, of_observation
 from fhir_mapping.chart import ConditionState, Moment, Observation, Result
 
 _COUNTED = (ConditionState.ACTIVE, ConditionState.HISTORY)
 # words of a body site, as sent: these are the disease's own home and no site outside it
 _HOME = ("marrow", "骨髓", "blood", "血", "lymph node", "lymph-node", "lymphatic node", "淋巴結")
+_CENTRAL_CONDITIONS = ("cns_metastasis", "primary_cns_lymphoma", "cns_involvement")
+_CENTRAL_PAST = frozenset({"past_controlled", "cleared"})
 _CENTRAL = ("central nervous", "cns", "brain", "mening", "cerebrospinal", "csf", "腦", "中樞", "脊髓")
 
 
@@ -80,16 +82,60 @@ class Outside:
     evidence: tuple[Evidence, ...]
 
 
-def central_only(observation: Observation) -> bool:
+def _central_only(observation: Observation) -> bool:
     """Every site it names lies in the central nervous system."""
     return bool(observation.body_sites) and all(_named(s, _CENTRAL) for s in observation.body_sites)
+
+
+@dataclass(frozen=True, slots=True)
+class Central:
+    """Disease of the central nervous system (D11): now, at any time; no evidence: nothing is recorded."""
+
+    active: bool
+    ever: bool
+    evidence: tuple[Evidence, ...]
+
+
+def _central_statements(case: Case) -> list[tuple[Observation, bool]]:
+    """What was stated, oldest first, and whether it says active."""
+    sites = [o for o in case.chart.series("extramedullary_disease") if _central_only(o)]
+    stated = [
+        (o, "active" in o.value.codes)
+        for o in (*case.chart.series("cns_involvement"), *sites)
+        if {"active", "none", *_CENTRAL_PAST} & set(o.value.codes)
+    ]
+    stated += [
+        (o, o.value.result is Result.POSITIVE)
+        for o in case.chart.series("csf_blasts")
+        if o.value.result in (Result.POSITIVE, Result.NEGATIVE)
+    ]
+    return sorted(stated, key=lambda item: (item[0].when.latest, item[1]))
+
+
+@once_per_case
+def central_disease(case: Case) -> Central:
+    """The newest statement decides what is active, a Condition of later onset beside it."""
+    stated = _central_statements(case)
+    newest = stated[-1][0] if stated else None
+    coded = [c for c in case.chart.conditions.of(*_CENTRAL_CONDITIONS) if c.state in _COUNTED]
+    active = bool(stated) and stated[-1][1]
+    for condition in coded:
+        onset = condition.onset
+        later = newest is None or (onset is not None and onset.earliest > newest.when.latest)
+        active = active or (condition.state is ConditionState.ACTIVE and later)
+    past = any(said or not _CENTRAL_PAST.isdisjoint(o.value.codes) for o, said in stated)
+    evidence = (
+        *((of_observation(newest),) if newest is not None else ()),
+        *(of_fact(c, next(n for n in _CENTRAL_CONDITIONS if n in c.concepts)) for c in coded),
+    )
+    return Central(active, bool(coded) or past, evidence)
 
 
 def extramedullary(case: Case, diseases: tuple[str, ...]) -> Outside | None:
     """Newest statement of each site, the worst of them; else the disease coded at such a site."""
     newest: dict[frozenset[str], Observation] = {}
     for observation in case.chart.series("extramedullary_disease"):
-        if not central_only(observation) and any(s.value in observation.value.codes for s in Spread):
+        if not _central_only(observation) and any(s.value in observation.value.codes for s in Spread):
             newest[observation.body_sites] = observation
     overall = newest.get(frozenset())
     if overall is not None:  # a later word on the whole stands for the sites named before it

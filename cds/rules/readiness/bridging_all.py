@@ -25,9 +25,10 @@ from cds.engine.rule import rule
 from cds.rules.body_size import surface
 from cds.rules.disease import Disease, disease, disease_evidence
 from cds.rules.evidence import of_observation
+from cds.rules.readiness.biology import Mark, Spread, central_disease, extramedullary, marker
 from cds.rules.readiness.bridging_course import bridging_time, causes, drafts
 from cds.rules.readiness.checklist import newest, with_number
-from fhir_mapping.chart import Amount, ConditionState, Observation, Result
+from fhir_mapping.chart import Amount, ConditionState
 
 RULE = "readiness.bridging-all"
 TIERS = ("none", "low", "intermediate", "high", "very-high")
@@ -38,56 +39,36 @@ _PACE = {
     "aggressive": "high",
     "rapid": "very-high",
 }
+_DISEASES = ("b_all", "all_lineage_unspecified")
 _NEURO = ("seizure", "encephalopathy", "delirium", "aphasia", "preexisting_neurologic_disease")
-
-
-def _active(case: Case, concept: str) -> Observation | None:
-    found = case.chart.latest(concept)
-    return found if found is not None and "active" in found.value.codes else None
-
-
-def cns_active(case: Case) -> Observation | None:
-    """Newest CNS statement or CSF result, where it says active."""
-    stated = [
-        o for o in (case.chart.latest("cns_involvement"), case.chart.latest("csf_blasts")) if o is not None
-    ]
-    last = max(stated, key=lambda o: o.when.latest, default=None)
-    if last is None:
-        return None
-    return last if "active" in last.value.codes or last.value.result is Result.POSITIVE else None
 
 
 def tier(case: Case) -> tuple[str, tuple[Evidence, ...]]:
     """The highest tier that any recorded sign calls for; "" where burden and pace are not recorded."""
-    found: list[tuple[str, Observation]] = []
+    found: list[tuple[str, tuple[Evidence, ...]]] = []
     pace = case.chart.latest("disease_pace")
     if pace is not None:
-        found += [(_PACE[word], pace) for word in pace.value.codes if word in _PACE]
+        found += [(_PACE[word], (of_observation(pace),)) for word in pace.value.codes if word in _PACE]
     burden = case.chart.latest("tumor_burden")
     if burden is not None:
         words = {"low": "low", "high": "intermediate"}
-        found += [(words[w], burden) for w in burden.value.codes if w in words]
+        found += [(words[w], (of_observation(burden),)) for w in burden.value.codes if w in words]
     blasts = newest(case, "marrow_blasts", None, with_number)
     if blasts.observation is not None and blasts.quantity is not None and (not found or pace is None):
         low = blasts.quantity.below(case.p(RULE)["low_blasts_percent"])
-        found.append(("low" if low else "intermediate", blasts.observation))
-    for sign in (_active(case, "extramedullary_disease"), cns_active(case)):
-        if sign is not None:
-            found.append(("high", sign))
+        found.append(("low" if low else "intermediate", blasts.evidence))
+    outside, central = extramedullary(case, _DISEASES), central_disease(case)
+    if outside is not None and outside.spread is Spread.ACTIVE:
+        found.append(("high", outside.evidence))
+    if central.active:
+        found.append(("high", central.evidence))
     if not found:
         return "", ()
     smouldering = any(t == "none" for t, _ in found)
     ranked = max(found, key=lambda f: TIERS.index(f[0]))[0]
     if smouldering and TIERS.index(ranked) <= TIERS.index("low"):
         ranked = "none"
-    return ranked, tuple(dict.fromkeys(of_observation(o) for _, o in found))
-
-
-def _philadelphia(case: Case) -> Observation | None:
-    found = case.chart.latest("ph_positive")
-    if found is None:
-        return None
-    return found if found.value.result is Result.POSITIVE or "present" in found.value.codes else None
+    return ranked, tuple(dict.fromkeys(e for _, evidence in found for e in evidence))
 
 
 def _methotrexate_harmed(case: Case) -> bool:
@@ -127,12 +108,12 @@ def bridging_all(case: Case) -> Iterator[Finding]:
     p = case.p(RULE)
     values: dict[str, Scalar] = {"row": chosen or "unknown", "tier": chosen or "unknown"}
     detail: list[Block] = [_options(case, chosen)]
-    philadelphia, cns = _philadelphia(case), cns_active(case)
-    if philadelphia is not None:
+    philadelphia = marker(case, "ph_positive")
+    if philadelphia is not None and philadelphia.mark is Mark.PRESENT:
         values["ph_positive"] = True
         detail.append(Bullet(msg("note.tki")))
-        evidence = (*evidence, of_observation(philadelphia))
-    if cns is not None:
+        evidence = (*evidence, *philadelphia.evidence)
+    if central_disease(case).active:
         values["cns"] = True
         detail.append(
             Bullet(msg("note.methotrexate-harm" if _methotrexate_harmed(case) else "note.methotrexate"))

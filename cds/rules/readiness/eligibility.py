@@ -11,7 +11,7 @@ from cds.engine.rule import Hook, rule
 from cds.rules import evidence as facts
 from cds.rules.disease import Disease, disease, disease_concept
 from cds.rules.grading.ctcae_labs import times_uln
-from cds.rules.readiness.biology import central_only
+from cds.rules.readiness.biology import central_disease
 from cds.rules.readiness.checklist import Line, Status, checklist, dated, newest, with_number
 from cds.rules.readiness.checklist import shown as shown_value
 from cds.rules.readiness.eligibility_infection import (
@@ -38,14 +38,11 @@ from fhir_mapping.chart import (
     LossReason,
     Observation,
     Quantity,
-    Result,
 )
 
 RULE = "readiness.eligibility"
 _EXEMPT = frozenset({"nonmelanoma_skin_cancer", "carcinoma_in_situ"})
 _OTHER_CANCERS = ("second_malignancy", "ptld", "sclc", "nsclc", "lung_cancer_any", "multiple_myeloma")
-_CNS = ("cns_metastasis", "primary_cns_lymphoma", "cns_involvement")
-_CNS_PAST = frozenset({"past_controlled", "cleared"})
 
 
 def _days(case: Case, name: str) -> timedelta:
@@ -174,61 +171,31 @@ def _none_coded(case: Case, row: str, concept: str) -> Line:
     return Line(row, Status.MET, msg("found.none-coded"))
 
 
-def _central_statements(case: Case) -> list[tuple[Observation, bool]]:
-    """What was stated of the CNS, oldest first, and whether it says active."""
-    sites = [o for o in case.chart.series("extramedullary_disease") if central_only(o)]
-    stated = [
-        (o, "active" in o.value.codes)
-        for o in (*case.chart.series("cns_involvement"), *sites)
-        if {"active", "none", *_CNS_PAST} & set(o.value.codes)
-    ]
-    decided = (Result.POSITIVE, Result.NEGATIVE)
-    stated += [
-        (o, o.value.result is Result.POSITIVE)
-        for o in case.chart.series("csf_blasts")
-        if o.value.result in decided
-    ]
-    return sorted(stated, key=lambda item: (item[0].when.latest, item[1]))
-
-
 def _cns(case: Case) -> Line:
-    """Newest statement decides what is active; any earlier involvement stays a caution."""
-    stated = _central_statements(case)
-    coded = [
-        c
-        for c in case.chart.conditions.of(*_CNS)
-        if c.state in (ConditionState.ACTIVE, ConditionState.HISTORY)
-    ]
-    newest_stated = stated[-1][0] if stated else None
-    evidence = (
-        *((facts.of_observation(newest_stated),) if newest_stated is not None else ()),
-        *(facts.of_fact(c, next(n for n in _CNS if n in c.concepts)) for c in coded),
-    )
-    ever = bool(coded) or any(active or not _CNS_PAST.isdisjoint(o.value.codes) for o, active in stated)
-    active = bool(stated) and stated[-1][1]
-    for condition in coded:
-        onset = condition.onset
-        later = newest_stated is None or (onset is not None and onset.earliest > newest_stated.when.latest)
-        if condition.state is ConditionState.ACTIVE and later:
-            active = True
-    if active:
+    """Active disease is a warning, any earlier involvement stays a caution."""
+    found = central_disease(case)
+    if found.active:
         return Line(
-            "E13", Status.CAUTION, msg("found.cns-active"), notes=(msg("note.cns-active"),), evidence=evidence
+            "E13",
+            Status.CAUTION,
+            msg("found.cns-active"),
+            notes=(msg("note.cns-active"),),
+            evidence=found.evidence,
         )
-    if ever:
+    if found.ever:
         return Line(
             "E13",
             Status.CAUTION,
             msg("found.cns-past"),
             notes=(msg("note.cns-past"),),
             weight=Indicator.INFO,
-            evidence=evidence,
+            evidence=found.evidence,
         )
-    if newest_stated is None:
+    if not found.evidence:
         return Line(
             "E13", Status.UNKNOWN, notes=(msg("note.ask-cns"),), missing=(Missing("cns_involvement"),)
         )
-    return Line("E13", Status.MET, msg("found.cns-none"), evidence=evidence)
+    return Line("E13", Status.MET, msg("found.cns-none"), evidence=found.evidence)
 
 
 def _kidney(case: Case) -> Line:

@@ -31,11 +31,11 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.disease import Disease, disease, disease_evidence
 from cds.rules.evidence import of_drug, of_observation
-from cds.rules.readiness.biology import Mark, Spread, extramedullary, marker
+from cds.rules.readiness.biology import Mark, Spread, central_disease, extramedullary, marker
 from cds.rules.readiness.checklist import NOTHING, dated, newest, shown, with_number
 from cds.rules.readiness.history import history
 from cds.rules.readiness.phase import candidate, infused
-from fhir_mapping.chart import ConditionState, Observation, Quantity
+from fhir_mapping.chart import Observation, Quantity
 
 RULE = "readiness.outcome-risk-all"
 _BLINATUMOMAB = "blinatumomab"
@@ -173,12 +173,10 @@ def _further(case: Case) -> tuple[list[Message], list[Evidence], dict[str, Scala
     if past.lines is not None:
         notes.append(msg("note.lines", lines=past.lines))
         values["lines"] = past.lines
-    told = case.chart.latest("cns_involvement")
-    active = any(c.state is ConditionState.ACTIVE for c in case.chart.conditions.of("cns_metastasis"))
-    if active or (told is not None and "active" in told.value.codes):
+    central = central_disease(case)
+    if central.active:
         notes.append(msg("note.cns"))
-        if told is not None:
-            evidence.append(of_observation(told))
+        evidence += central.evidence
     return notes, evidence, values
 
 

@@ -53,8 +53,8 @@ def _burden(case: Case) -> Factor:
         value = observation.value
         known = True
         named = outside(frozenset((*value.codes, *((value.text,) if value.text else ()))))
+        evidence.append(of_observation(observation))
         if named - {"none"}:
-            evidence.append(of_observation(observation))
             found += [Text(site.replace("_", " ")) for site in sorted(named)]
     missing = () if known else (Missing("tumor_burden"), Missing("extranodal_site"))
     if found:
