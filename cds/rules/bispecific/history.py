@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -68,34 +69,64 @@ def _kind(record: DrugRecord) -> Kind | None:
 
 
 def _mg(record: DrugRecord) -> Decimal | None:
-    """The dose of the event; a statement that still runs or was broken off tells of no single dose."""
-    if record.source is DrugSource.STATEMENT and record.state is not DrugState.GIVEN:
+    """The dose of the event; a statement that still runs, was broken off or spans days tells of no single
+    dose."""
+    if record.source is DrugSource.STATEMENT and (record.state is not DrugState.GIVEN or _spans_days(record)):
         return None
     return None if record.dose is None else record.dose.mg
+
+
+def _spans_days(record: DrugRecord) -> bool:
+    first, last = record.timing.first, record.timing.last
+    return first is not None and last is not None and last.date > first.date
+
+
+def _day(record: DrugRecord) -> date | None:
+    """The day of the dose; of a statement that spans days the last one. None where no day is known."""
+    spans = record.source is DrugSource.STATEMENT and _spans_days(record)
+    moment = record.timing.last if spans else record.timing.first
+    return moment.date if moment is not None and moment.day_known else None
+
+
+def _total(records: Iterable[DrugRecord]) -> Decimal | None:
+    doses = [_mg(r) for r in records]
+    return None if any(d is None for d in doses) else sum((d for d in doses if d is not None), Decimal(0))
+
+
+def _adds(report: DoseEvent, administered: Mapping[date | None, Decimal | None]) -> bool:
+    """Does a report tell of a dose that no administration stands for?"""
+    if report.day in administered or report.start is None:
+        return False
+    if report.day is not None:
+        latest = max((day for day in administered if day is not None), default=date.min)
+        return report.mg is not None or report.day > latest
+    earliest, last = report.start.first_date, report.latest_day
+    return report.mg is not None and not any(
+        day is not None and last is not None and earliest <= day <= last and mg == report.mg
+        for day, mg in administered.items()
+    )
 
 
 def dose_events(chart: Chart, concept: str) -> tuple[DoseEvent, ...]:
     """Dose events in order of days, undated ones first. Orders and dispenses are never doses.
 
-    A report of a day with an administration of its own adds nothing; neither does a report without day or
-    dose beside any administration.
+    Beside administrations a report adds nothing on a day that has one, without any date, without a dose
+    unless it is the latest event, or where its dose was administered within the time that it leaves open.
     """
     grouped: dict[tuple[date | None, Kind], list[DrugRecord]] = {}
     for record in chart.drugs.of(concept):
         kind = _kind(record)
         if kind is None:
             continue
-        first = record.timing.first
-        day = first.date if first is not None and first.day_known else None
-        grouped.setdefault((day, kind), []).append(record)
-    administered = {day for day, kind in grouped if kind is not Kind.REPORTED}
+        grouped.setdefault((_day(record), kind), []).append(record)
+    administered = {
+        day: _total(records) for (day, kind), records in grouped.items() if kind is not Kind.REPORTED
+    }
     events = []
     for (day, kind), records in grouped.items():
-        doses = [_mg(r) for r in records]
-        mg = None if any(d is None for d in doses) else sum((d for d in doses if d is not None), Decimal(0))
-        if kind is Kind.REPORTED and administered and (day in administered or day is None or mg is None):
-            continue
-        events.append(DoseEvent(day, mg, kind, tuple(records)))
+        event = DoseEvent(day, _total(records), kind, tuple(records))
+        if kind is not Kind.REPORTED or not administered or _adds(event, administered):
+            events.append(event)
     return tuple(
         sorted(events, key=lambda e: (e.day is not None, e.day or date.min, e.kind is Kind.INCOMPLETE))
     )

@@ -213,8 +213,9 @@ def _provisionally(ladder: Ladder, place: Place, judged: Judged) -> Place:
 def _judge(ladder: Ladder, place: Place, planned: Planned, today: date, early_days: int) -> Judged:
     due = due_after(ladder, place)
     day = planned.day
-    gap = None if place.last is None else (day - place.last).days
-    limit = broken(ladder, place, day)
+    given_on = max(day, today)  # whatever the order says, nothing is given before today
+    limit = broken(ladder, place, given_on)
+    gap = None if place.last is None else ((given_on if limit else day) - place.last).days
     dose = ladder.first.dose if limit else due.dose
     label = restart_label(ladder) if limit else due.label
     earliest = None if limit else due.earliest

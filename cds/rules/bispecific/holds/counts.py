@@ -85,9 +85,35 @@ def _counts(case: Case, row: str, concept: str, limit: int | None) -> Iterator[H
             )
 
 
+def _again(case: Case, row: str, concept: str) -> Iterator[HoldRow]:
+    """A second episode of grade 4: no limit of the table, but one of a label that could not be read."""
+    graded = grades_of(case, concept)
+    deep = [
+        episode
+        for episode in episodes(graded, is_severe, is_mild)
+        if any(
+            g.grade == 4 and episode.start.when.latest <= g.observation.when.latest <= episode.until
+            for g in graded
+        )
+    ]
+    if len(deep) < 2:
+        return
+    newest = deep[-1]
+    if newest.recovered is None or not dose_after(case, newest.recovered):
+        yield HoldRow(
+            row,
+            Action.NOTE,
+            msg("row.again", name=Name(concept), episodes=len(deep), day=newest.day0),
+            newest.day0,
+            evidence=(lab_evidence(newest.last_failing),),
+            values={"grade_4_episodes": len(deep), "unverified": True},
+        )
+
+
 def neutropenia(case: Case) -> Iterator[HoldRow]:
     p = case.p(RULE)
     yield from _counts(case, "N1", "anc", p.int("cytopenia_limit_days"))
+    yield from _again(case, "N1", "anc")
     yield from _coded_cytopenia(case, "N1", "neutropenia", "anc")
     yield from _febrile_neutropenia(case)
 
@@ -225,6 +251,7 @@ def anaemia(case: Case) -> Iterator[HoldRow]:
 
 def thrombocytopenia(case: Case) -> Iterator[HoldRow]:
     yield from _counts(case, "P1", "platelets", case.p(RULE).int("cytopenia_limit_days"))
+    yield from _again(case, "P1", "platelets")
     yield from _coded_cytopenia(case, "P1", "thrombocytopenia", "platelets")
     closed = episodes(grades_of(case, "platelets"), is_severe, is_mild)
     if not closed or closed[-1].recovered is None or dose_after(case, closed[-1].recovered):

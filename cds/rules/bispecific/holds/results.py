@@ -60,6 +60,10 @@ class Episode:
         return self.start.when.date
 
     @property
+    def until(self) -> datetime:
+        return self.last_failing.when.latest
+
+    @property
     def longest(self) -> int:
         """Days from the first to the last failing result."""
         return (self.last_failing.when.date - self.day0).days
