@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fhir_mapping.chart import Document, Flag, LossReason, Moment
-from fhir_mapping.read.coding import NO_CONCEPTS
+from fhir_mapping.read.coding import NO_CONCEPTS, codings
 from fhir_mapping.read.context import Context
 from fhir_mapping.read.pool import Subject, accepted, plain_reference
 from fhir_mapping.read.procedure import NAMES
-from fhir_mapping.read.shape import Json, name_of, obj, objs
+from fhir_mapping.read.shape import EMPTY, Json, name_of, obj, objs
 from fhir_mapping.read.specimen import specimen_concepts
 
 _REPORT = frozenset({"final", "amended", "corrected", "appended", "preliminary", "partial"})
@@ -53,7 +53,9 @@ _KINDS: dict[str, _Kind] = {
         ("type", "category"), frozenset({"current"}), _point("date", "context.period")
     ),
     "ImagingStudy": _Kind(
-        ("procedureCode", "description"), frozenset({"available", "registered"}), _point("started")
+        ("procedureCode", "procedureReference", "description"),
+        frozenset({"available", "registered"}),
+        _point("started"),
     ),
     "Consent": _Kind(("category",), frozenset({"active"}), _point("dateTime", "date"), subject="patient"),
     "Device": _Kind(
@@ -77,7 +79,7 @@ _KINDS: dict[str, _Kind] = {
         ("type",), frozenset({"active", "planned", "onhold"}), _point("period.start"), "patient"
     ),
     "SupplyDelivery": _Kind(
-        ("type", "suppliedItem.itemCodeableConcept"),
+        ("type", "suppliedItem.itemCodeableConcept", "suppliedItem.itemReference"),
         frozenset({"completed"}),
         _point("occurrenceDateTime", "occurrencePeriod"),
         subject="patient",
@@ -95,6 +97,10 @@ _KINDS: dict[str, _Kind] = {
         status_required=False,
     ),
 }
+_MODALITIES = {"CT": "ct", "MR": "mri"}
+_DROPPED = frozenset(
+    {"cancelled", "stopped", "revoked", "entered-in-error", "unknown"}
+)  # planned and given up
 _SILENT = frozenset(
     {
         "entered-in-error",
@@ -133,7 +139,7 @@ def _concepts(resource: Json, kind: _Kind, context: Context) -> tuple[frozenset[
         value: object = resource
         for part in field.split("."):
             value = obj(value).get(part)
-        for item in objs(value):
+        for item in [{"text": value}] if isinstance(value, str) else objs(value):
             coded = context.codes.read(item, NAMES)
             if coded.contradictory:
                 context.losses.add(LossReason.CONTRADICTORY, name_of(resource), text="contradictory codes")
@@ -141,12 +147,34 @@ def _concepts(resource: Json, kind: _Kind, context: Context) -> tuple[frozenset[
             found |= coded.concepts
             by_name = by_name or coded.by_name
             if "reference" in item and (target := context.pool.resolve(item, resource)) is not None:
-                found |= context.codes.all_of(target.get("type"), NAMES)
-    for activity in objs(resource.get("activity")):  # a CarePlan names what it plans here
-        detail = obj(activity.get("detail"))
-        found |= context.codes.read(detail.get("code"), NAMES).concepts
-        found |= context.codes.all_of(detail.get("productCodeableConcept"), NAMES)
+                found |= context.codes.all_of([target.get("type"), target.get("code")], NAMES)
+    found |= _planned(resource, context)
+    if not found and resource["resourceType"] == "ImagingStudy":
+        found = _by_modality(resource)
     return found, by_name
+
+
+def _planned(plan: Json, context: Context) -> frozenset[str]:
+    """What the activities of a CarePlan are about, written in it or in the orders it points to."""
+    found = NO_CONCEPTS
+    for activity in objs(plan.get("activity")):
+        detail = obj(activity.get("detail"))
+        if detail.get("status") in _DROPPED or detail.get("doNotPerform") is True:
+            continue
+        order = context.pool.resolve(activity.get("reference"), plan) or EMPTY
+        if order.get("status") in _DROPPED:
+            continue
+        codes = [detail.get("code"), detail.get("productCodeableConcept"), order.get("code")]
+        found |= context.codes.all_of([*codes, order.get("medicationCodeableConcept")], NAMES)
+    return found
+
+
+def _by_modality(study: Json) -> frozenset[str]:
+    """Kind of an image that no code names: the DICOM modalities of the study."""
+    stated = {code for item in objs(study.get("modality")) for _, code in codings(item)}
+    if {"CT", "PT"} <= stated:
+        return frozenset({"pet_ct"})
+    return frozenset(concept for code, concept in _MODALITIES.items() if code in stated)
 
 
 def read_document(resource: Json, context: Context) -> Document | None:
@@ -160,6 +188,8 @@ def read_document(resource: Json, context: Context) -> Document | None:
             context.losses.add(LossReason.MALFORMED, name_of(resource), text="status")
             return None
     if accepted(context.pool, resource, context.losses, kind.subject) is None:
+        return None
+    if obj(resource.get("provision")).get("type") == "deny":  # a Consent that refuses
         return None
     concepts, by_name = _concepts(resource, kind, context)
     when = kind.when(resource, context)

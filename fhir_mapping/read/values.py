@@ -168,7 +168,7 @@ class Values:
             answers |= self._codes.read(coding).concepts
         shown = next(iter(names_of(raw)), "")
         if not answers:
-            answers |= self._codes.read({"text": shown}).concepts
+            answers |= self._answers(shown, traits)
         said = self._words(raw)
         if isinstance(said, Unreadable):
             return said
@@ -233,8 +233,14 @@ class Values:
             return Value(number=score, text=written)
         if traits.exact_unit:
             return Unreadable(LossReason.MALFORMED, written)
-        answers = self._codes.read({"text": written}).concepts
-        return Value(codes=tuple(sorted(answers)), text=written)
+        return Value(codes=tuple(sorted(self._answers(written, traits))), text=written)
+
+    def _answers(self, shown: str, traits: Traits) -> frozenset[str]:
+        """Answers by their exact name: drugs and devices, else one of the concept's own closed list."""
+        found = self._codes.read({"text": shown}).concepts
+        if found or not traits.answers:
+            return found
+        return traits.answers.intersection(self._codes.terminology.by_name(shown))
 
     def _of_number(self, written: str, traits: Traits) -> Value | Unreadable | None:
         """None: the text is no number, or the concept has none."""

@@ -65,6 +65,7 @@ ROWS = [
     row("O5", "shared code from the laboratory is arterial", obs(f"{LOINC}|2708-6", (91, "%"), category=[{"coding": [{"code": "laboratory"}]}]), read=lambda c: (len(c.series("spo2")), len(c.series("sao2"))), expect=(0, 1)),
     row("O5", "both codes are one saturation", obs(cc(f"{LOINC}|59408-5", f"{LOINC}|2708-6"), (91, "%")), read=lambda c: (len(c.series("spo2")), len(c.series("sao2"))), expect=(1, 0)),
     row("O6", "device by its own Observation", obs("oxygen_device", "cc:dev_hfnc"), read=code("oxygen_device"), expect=("dev_hfnc",)),
+    row("O6", "room air in words", obs("oxygen_device", "Room air"), read=code("oxygen_device"), expect=("room_air",)),
     row("O6", "two devices of one time both count", obs("oxygen_device", "cc:dev_nasal_cannula", id="a"), obs("oxygen_device", "cc:dev_simple_mask", id="b"), read=lambda c: sorted(o.value.codes[0] for o in c.series("oxygen_device")), expect=["dev_nasal_cannula", "dev_simple_mask"]),
     row("O6", "device as a component of the flow", obs("o2_flow_rate", (4, "L/min"), parts={"oxygen_device": "cc:dev_nasal_cannula"}), read=lambda c: (code("oxygen_device")(c), c.series("o2_flow_rate").items[0].component("oxygen_device").codes), expect=(("dev_nasal_cannula",), ("dev_nasal_cannula",))),
     row("O6", "device of the flow by reference", obs("o2_flow_rate", (4, "L/min"), device={"reference": "Device/d1"}), {"resourceType": "Device", "id": "d1", "status": "active", "type": cc(f"{SNOMED}|336623009")}, read=lambda c: c.series("o2_flow_rate").items[0].devices, expect=frozenset({"dev_nasal_cannula"})),

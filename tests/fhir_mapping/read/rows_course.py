@@ -44,6 +44,15 @@ def freezing(chart):  # type: ignore[no-untyped-def]
     ]
 
 
+def documented(chart):  # type: ignore[no-untyped-def]
+    return [document.concepts for document in chart.documents]
+
+
+def plan(activity, **more):  # type: ignore[no-untyped-def]
+    plain = {"resourceType": "CarePlan", "id": "cp", "status": "active", "intent": "plan", "subject": SUBJECT}
+    return {**plain, "activity": [activity], **more}
+
+
 FREEZING = {
     "procedure": cc("cryopreservation"),
     "timePeriod": {"start": "2025-03-01T15:00:00+08:00", "end": "2025-03-01T17:00:00+08:00"},
@@ -141,6 +150,8 @@ ROWS = [
     row("K6", "a second bag ordered within the week opens no new course", D0, order(CART, authoredOn="2025-04-13T08:00:00+08:00", timing=doses("2025-04-17")), read=lambda c: c.course.day0, expect=date(2025, 4, 12)),
     row("K6", "a product ordered later opens a new course", given(CART, "2024-04-12T14:00:00+08:00"), order("axicabtagene_ciloleucel"), read=lambda c: (c.course.day0, c.course.product.concept, len(c.course.earlier)), expect=(None, "axicabtagene_ciloleucel", 1)),
     row("K5", "product in a care plan", {"resourceType": "CarePlan", "id": "e", "status": "active", "intent": "plan", "subject": SUBJECT, "activity": [{"detail": {"code": cc(CART)}}]}, read=lambda c: (c.course.candidate, c.course.product.concept), expect=(True, CART)),
+    row("K5", "order inside a care plan", plan({"reference": {"reference": "#s"}}, contained=[{"resourceType": "ServiceRequest", "id": "s", "status": "active", "code": local("car_t_infusion")}]), read=documented, expect=[{"car_t_infusion"}]),
+    row("K5", "given up in a care plan", plan({"detail": {"status": "cancelled", "code": local("car_t_infusion")}}), read=documented, expect=[set()]),
     row("K5", "product in an appointment", visit(CART, "2025-05-01T08:00:00+08:00"), read=lambda c: (c.course.infusion_planned.date, c.course.product.concept), expect=(date(2025, 5, 1), CART)),
     row("K7", "bag number", given(CART, identifier=[{"type": local("bag_number"), "value": "B2"}]), read=lambda c: c.course.bags[0].bag_number, expect="B2"),
     row("K7", "bags by start", given(CART, "2025-04-12T15:00:00+08:00", id="late", identifier=[{"type": local("bag_number"), "value": "B2"}]), given(CART, "2025-04-12T14:00:00+08:00", id="early", identifier=[{"type": local("bag_number"), "value": "B1"}]), read=lambda c: [b.bag_number for b in c.course.bags], expect=["B1", "B2"]),
@@ -163,6 +174,8 @@ ROWS = [
     row("X6", "EEG report", report("eeg"), read=lambda c: len(c.documents.of("eeg")), expect=1),
     row("X7", "ECG ordered", service("ecg"), read=lambda c: len(c.services.of("ecg")), expect=1),
     row("X8", "imaging study", {"resourceType": "ImagingStudy", "id": "i", "status": "available", "subject": SUBJECT, "started": "2025-04-01", "procedureCode": [local("ct")]}, read=lambda c: c.documents.of("ct")[0].when.date, expect=date(2025, 4, 1)),
+    row("X8", "image by its description", {"resourceType": "ImagingStudy", "id": "i", "status": "available", "subject": SUBJECT, "description": "Chest X-ray"}, read=documented, expect=[{"chest_xray"}]),
+    row("X8", "image by its modality", {"resourceType": "ImagingStudy", "id": "i", "status": "available", "subject": SUBJECT, "modality": [{"code": "MR"}]}, read=documented, expect=[{"mri"}]),
     row("X9", "marrow examination by its specimen", specimen(local("marrow")), obs("marrow_blasts", (5, "%"), specimen={"reference": "Specimen/s1"}), read=lambda c: [d.when.date for d in c.documents.of("bone_marrow_aspiration")], expect=[date(2025, 4, 16)]),
     row("X10", "transfer ordered", service("icu_transfer"), read=lambda c: len(c.services.of("icu_transfer")), expect=1),
     row("X11", "stored stem cells", obs("cd34_product_stored", True), read=lambda c: only(c, "cd34_product_stored").yes, expect=True),
@@ -185,7 +198,9 @@ ROWS = [
     row("Q8", "freezing step", obs("freezing_step", None, parts={"freezing_step_number": 2, "freezing_rate": (-1, "Cel/min")}), read=lambda c: (c.series("freezing_step").items[0].component("freezing_step_number").number, c.series("freezing_step").items[0].component("freezing_rate").quantity.value), expect=(2, D("-1"))),
     row("Q9", "identity check by two", obs("identity_check", "cc:match", performer=[{"reference": "Practitioner/a"}, {"reference": "Practitioner/b"}], parts={"identity_check_stage": "cc:bedside"}), read=lambda c: (c.series("identity_check").items[0].performers, c.series("identity_check").items[0].component("identity_check_stage").codes), expect=(("Practitioner/a", "Practitioner/b"), ("bedside",))),
     row("Q10", "consent", {"resourceType": "Consent", "id": "k", "status": "active", "patient": SUBJECT, "dateTime": "2025-01-01", "category": [local("consent_data_use")]}, read=lambda c: len(c.documents.of("consent_data_use")), expect=1),
+    row("Q10", "a consent that refuses is none", {"resourceType": "Consent", "id": "c", "status": "active", "patient": SUBJECT, "category": [local("consent_data_use")], "provision": {"type": "deny"}}, read=lambda c: len(c.documents), expect=0),
     row("Q11", "product status", obs("product_status", "cc:received"), read=lambda c: only(c, "product_status").codes, expect=("received",)),
+    row("Q11", "delivery of a referenced product", {"resourceType": "SupplyDelivery", "id": "d", "status": "completed", "patient": SUBJECT, "suppliedItem": {"itemReference": {"reference": "#m"}}, "contained": [{"resourceType": "Medication", "id": "m", "code": cc(CART)}]}, read=lambda c: CART in c.documents.all[0].concepts, expect=True),
     row("Q12", "several documents of one time", obs("release_document", "cc:sterility", id="a"), obs("release_document", "cc:qc_report", id="b"), read=lambda c: len(c.series("release_document")), expect=2),
     row("Q13", "papers", obs("oos_document", "cc:patient_consent"), read=lambda c: only(c, "oos_document").codes, expect=("patient_consent",)),
     row("Q14", "package", obs("package_integrity", True), obs("package_count", 2), read=lambda c: (only(c, "package_integrity").yes, only(c, "package_count").number), expect=(True, 2)),

@@ -78,6 +78,8 @@ ROWS = [
     row("D9", "mCODE variant", obs(f"{LOINC}|69548-6", {"valueCodeableConcept": cc(f"{LOINC}|LA9633-4")}, component=[{"code": cc(f"{LOINC}|48018-6"), "valueCodeableConcept": {"text": "TP53"}}]), read=lambda c: result("tp53_mutation")(c), expect=Result.POSITIVE),
     row("D9", "Philadelphia chromosome in the disease code", condition(f"{SNOMED}|425688002"), read=lambda c: {"b_all", "ph_positive"} <= concepts(c), expect=True),
     row("D10", "response with agent", obs("disease_response", {"valueCodeableConcept": local("complete_response")}, parts={"agent": "cc:blinatumomab"}), read=lambda c: (code("disease_response")(c), "blinatumomab" in c.series("disease_response").items[0].component("agent").codes), expect=(("complete_response",), True)),
+    row("D10", "response by the name of the answer", obs("disease_response", {"valueCodeableConcept": {"text": "完全緩解"}}), read=code("disease_response"), expect=("complete_response",)),
+    row("D10", "an answer of another question is none", obs("disease_response", "Room air"), read=code("disease_response"), expect=()),
     row("D10", "mCODE status", obs(f"{LOINC}|97509-4", {"valueCodeableConcept": cc(f"{SNOMED}|271299001")}), read=code("disease_response"), expect=("progressive_disease",)),
     row("D10", "MRD as a percentage", obs(local("mrd"), (0.01, "%")), read=number("mrd"), expect=(D("0.01"), "%")),
     row("D11", "CNS involvement", obs("cns_involvement", "cc:past_controlled"), read=code("cns_involvement"), expect=("past_controlled",)),
