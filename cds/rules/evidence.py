@@ -86,3 +86,10 @@ def shown(quantity: Quantity) -> Shown:
     if quantity.comparator:
         return Text(f"{quantity.comparator}{quantity.value} {quantity.unit}")
     return Amount(quantity.value, quantity.unit)
+
+
+def as_reported(quantity: Quantity) -> Quantity:
+    """A measured value for a card in the unit that was reported; a bound keeps its comparator."""
+    if quantity.reported is None:
+        return quantity
+    return Quantity(quantity.reported.value, quantity.reported.unit, quantity.comparator)

@@ -27,7 +27,7 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.after_cart import current_encounters
-from cds.rules.evidence import of_drug_start, of_observation
+from cds.rules.evidence import as_reported, of_drug_start, of_observation
 from cds.rules.grading.crs_episode import (
     PROVISIONAL,
     CrsState,
@@ -38,41 +38,46 @@ from cds.rules.grading.crs_episode import (
     worst_grade,
 )
 from cds.rules.grading.fever import STEROIDS, given_between, hours
-from fhir_mapping.chart import Amount, LossReason, Observation, Quantity
+from cds.rules.grading.hemodynamics import BloodPressureState
+from cds.rules.grading.oxygen_support import OxygenState
+from fhir_mapping.chart import Amount, LossReason, Observation
 
 RULE = "grading.crs"
 
 
-def amount(quantity: Quantity) -> Amount:
-    """A measured value as it was reported."""
-    return quantity.reported or Amount(quantity.value, quantity.unit)
-
-
 def _temperature(observation: Observation) -> Shown:
     assert observation.value.quantity is not None
-    return amount(observation.value.quantity)
+    return as_reported(observation.value.quantity)
 
 
 # --- texts
 
 
-def _pressure_text(state: CrsState, limit: Decimal) -> Message:
-    bp = state.bp
+def _pressures(bp: BloodPressureState) -> Items:
     shown: list[Shown] = []
     if bp.pressure is not None:
         if bp.pressure.systolic is not None:
-            shown.append(msg("pressure.systolic", value=amount(bp.pressure.systolic)))
+            shown.append(msg("pressure.systolic", value=as_reported(bp.pressure.systolic)))
         if bp.pressure.mean is not None:
-            shown.append(msg("pressure.mean", value=amount(bp.pressure.mean)))
+            shown.append(msg("pressure.mean", value=as_reported(bp.pressure.mean)))
+    return Items(tuple(shown))
+
+
+def _pressors(bp: BloodPressureState) -> Items:
+    return Items(tuple(Name(d.ingredients[0]) for d in (*bp.pressors, *bp.vasopressin)))
+
+
+def _pressure_text(state: CrsState, limit: Decimal) -> Message:
+    bp = state.bp
     if bp.pressors or bp.vasopressin:
-        drugs = Items(tuple(Name(d.ingredients[0]) for d in (*bp.pressors, *bp.vasopressin)))
+        drugs = _pressors(bp)
         key = "found.bp.pressors-ordered" if bp.ordered_only else "found.bp.pressors"
         return msg(key, drugs=drugs, component=bp.low)
     if bp.coded:
         return msg("found.bp.coded", component=bp.low)
     if bp.pressure is None:
         return msg("found.bp.unknown", hours=Hours(limit))
-    values = Items(tuple(shown))
+    values = _pressures(bp)
     if bp.low == bp.high == 0:
         return msg("found.bp.normal", pressure=values, when=bp.pressure.when)
     if bp.bolus:
@@ -84,7 +89,7 @@ def _pressure_text(state: CrsState, limit: Decimal) -> Message:
 def _oxygen_text(state: CrsState) -> Message:
     o2 = state.o2
     if o2.provisional and o2.saturation is not None and o2.saturation.value.quantity is not None:
-        return msg("found.o2.saturation", value=amount(o2.saturation.value.quantity), component=o2.low)
+        return msg("found.o2.saturation", value=as_reported(o2.saturation.value.quantity), component=o2.low)
     if o2.unread:
         return msg("found.o2.unread", component=o2.low)
     if o2.low == 0:
@@ -100,7 +105,7 @@ def _oxygen_text(state: CrsState) -> Message:
         return msg("found.o2.high-flow", device=device, component=o2.low)
     if o2.flow is not None:
         key = "found.o2.mask-low-flow" if o2.mask_low_flow else "found.o2.flow"
-        return msg(key, device=device, flow=amount(o2.flow), component=o2.low)
+        return msg(key, device=device, flow=as_reported(o2.flow), component=o2.low)
     return msg("found.o2.device", device=device, component=o2.low)
 
 
@@ -269,6 +274,36 @@ def _decided_by(state: CrsState) -> str:
     return "blood-pressure" if state.bp.low > state.o2.low else "oxygen"
 
 
+def _reason(state: CrsState) -> Shown:
+    """What decided, with its figures."""
+    decided = _decided_by(state)
+    if decided == "fever" and state.fever is not None and state.fever.temperature is not None:
+        return msg("reason.fever-at", value=_temperature(state.fever.temperature))
+    if decided == "blood-pressure-and-oxygen":
+        return Items((_pressure_reason(state.bp), _oxygen_reason(state.o2)))
+    if decided == "blood-pressure":
+        return _pressure_reason(state.bp)
+    return _oxygen_reason(state.o2) if decided == "oxygen" else msg(f"reason.{decided}")
+
+
+def _pressure_reason(bp: BloodPressureState) -> Message:
+    if bp.pressors or bp.vasopressin:
+        return msg("reason.pressors", drugs=_pressors(bp))
+    if bp.coded or bp.pressure is None:
+        return msg("reason.blood-pressure")
+    return msg("reason.pressure", pressure=_pressures(bp))
+
+
+def _oxygen_reason(o2: OxygenState) -> Message:
+    if o2.provisional and o2.saturation is not None and o2.saturation.value.quantity is not None:
+        return msg("reason.saturation", value=as_reported(o2.saturation.value.quantity))
+    if not o2.device:
+        return msg("reason.oxygen")
+    if o2.flow is not None:
+        return msg("reason.device-flow", device=Name(o2.device), flow=as_reported(o2.flow))
+    return msg("reason.device", device=Name(o2.device))
+
+
 # --- the rule
 
 
@@ -288,7 +323,7 @@ def _indicator(grade: int) -> Indicator:
 def _summary(case: Case, state: CrsState) -> Message:
     day = case.chart.course.day(case.today) or 0
     assert state.low is not None
-    reason = msg(f"reason.{_decided_by(state)}")
+    reason = _reason(state)
     if state.gate is Gate.MASKED:
         return msg("summary.masked", grade=state.low, day=day)
     if state.gate is Gate.INFECTION:

@@ -27,7 +27,7 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.after_cart import inpatient
 from cds.rules.body_size import is_adult
-from cds.rules.evidence import of_fact, of_observation
+from cds.rules.evidence import as_reported, of_fact, of_observation
 from cds.rules.grading.icans_episode import icans_now
 from cds.rules.grading.tls_state import ANALYTES, Abnormal, Level, TlsState, series_of, tls_state
 from fhir_mapping.chart import Amount, ConditionState, Flag, LossReason
@@ -63,7 +63,7 @@ def _newest(state: TlsState) -> tuple[Abnormal, ...]:
 def _shown(abnormal: Abnormal) -> Shown:
     quantity = abnormal.observation.value.quantity
     assert quantity is not None
-    return quantity.reported or Amount(quantity.value, quantity.unit)
+    return as_reported(quantity)
 
 
 def _corrected_calcium(case: Case) -> Decimal | None:

@@ -13,6 +13,7 @@ from cards.finding import (
     Evidence,
     Finding,
     Indicator,
+    Items,
     Message,
     Missing,
     Name,
@@ -276,6 +277,12 @@ def _flags(case: Case) -> Iterator[tuple[str, Block, tuple[Evidence, ...]]]:
         yield "blasts", Bullet(msg("flag.blasts", percent=quantity.value)), (of_observation(blasts),)
 
 
+def _summary(risk: Risk) -> Message:
+    if risk.tier is Tier.HIGH:
+        return msg("summary.high", reasons=Items(risk.reasons))
+    return msg(f"summary.{risk.tier.value}")
+
+
 @rule(RULE)
 def grade_risk(case: Case) -> Iterator[Finding]:
     """Information: the tier and the facts that decided."""
@@ -303,7 +310,7 @@ def grade_risk(case: Case) -> Iterator[Finding]:
         rule=RULE,
         outcome=Outcome(risk.tier.value),
         indicator=Indicator.INFO,
-        summary=msg(f"summary.{risk.tier.value}"),
+        summary=_summary(risk),
         subject=reference,
         detail=tuple(detail),
         values=dict(values.items()),
