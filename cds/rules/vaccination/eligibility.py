@@ -9,7 +9,7 @@ vaccination.inactivated.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from enum import StrEnum
 
@@ -24,6 +24,7 @@ from fhir_mapping.chart import (
     ConditionState,
     DrugRecord,
     DrugSource,
+    DrugState,
     EventState,
     LossReason,
     Moment,
@@ -127,6 +128,12 @@ def months_passed(case: Case, gate: GateId, months: int, on: date) -> Gate:
     return Gate(gate, on >= opens, _said(key, months=months, day0=start, opens=opens), opens, shown)
 
 
+def _records(case: Case, *concepts: str) -> tuple[DrugRecord, ...]:
+    """Records of the chart, and drafts signed with the vaccine as if they ran (chart-facts M2)."""
+    drafts = (d for d in case.chart.drafts.drugs.of(*concepts) if d.state is DrugState.DRAFT)
+    return (*case.chart.drugs.of(*concepts), *(replace(d, state=DrugState.ACTIVE) for d in drafts))
+
+
 @dataclass(frozen=True, slots=True)
 class Immunoglobulin:
     """`last`: last dose given (None: none recorded); `running`: an order or plan goes on at that day."""
@@ -139,7 +146,7 @@ class Immunoglobulin:
 
 def immunoglobulin(case: Case, on: date) -> Immunoglobulin:
     """Every kind of immunoglobulin (chart-facts M20); doses come from given records, plans from orders."""
-    records = [d for d in case.chart.drugs.of(*_IMMUNOGLOBULINS) if "vac_rsv_mab" not in d.concepts]
+    records = [d for d in _records(case, *_IMMUNOGLOBULINS) if "vac_rsv_mab" not in d.concepts]
     last: date | None = None
     running = False
     undated: list[DrugRecord] = []
@@ -202,7 +209,7 @@ def _suppressive(case: Case, on: date) -> tuple[list[DrugRecord], list[DrugRecor
     limit = case.p(INACTIVATED)["replacement_prednisone_mg"]
     certain: list[DrugRecord] = []
     open_ones: list[DrugRecord] = []
-    for record in case.chart.drugs.of(*_SUPPRESSIVE, *steroids.GLUCOCORTICOIDS):
+    for record in _records(case, *_SUPPRESSIVE, *steroids.GLUCOCORTICOIDS):
         if not steroids.systemic(record.route) or record.is_any(_CAR_T | {"bcg_intravesical"}):
             continue
         if not steroids.active_on(record, on):

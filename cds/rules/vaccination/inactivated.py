@@ -8,6 +8,7 @@ from datetime import timedelta
 from cards.finding import Bullet, Finding, Indicator, Name, Outcome, Paragraph, Suggestion, msg
 from cds.engine.case import Case
 from cds.engine.rule import rule
+from cds.rules.unread import VACCINES, unread
 from cds.rules.vaccination.answers import later, offered, removal
 from cds.rules.vaccination.classes import (
     Classified,
@@ -36,6 +37,7 @@ from cds.rules.vaccination.eligibility import (
     table_of,
     unknown,
 )
+from cds.rules.vaccination.influenza import vaccines_unread
 from fhir_mapping.chart import Vaccine, add_months
 
 
@@ -152,6 +154,9 @@ def _reminder(case: Case) -> Iterator[Finding]:
     ]
     if given:
         yield Finding(INACTIVATED, Outcome.DONE, None, msg("summary.begun"), values={"row": "done"})
+        return
+    if unread(case, VACCINES):
+        yield vaccines_unread(INACTIVATED, "class_vaccines")
         return
     gates = inactivated_gates(case, case.today)
     bad, open_ones, first = failing(gates), unknown(gates), earliest(gates, case.today)
