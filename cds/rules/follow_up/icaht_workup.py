@@ -50,9 +50,9 @@ def _lines(case: Case, rows: Sequence[Mapping[str, Any]]) -> tuple[Line, ...]:
     lines = []
     for row in rows:
         found = look_for(case, since, *row["any"])
-        parts = [look_for(case, since, concept) for concept in row.get("all", ())]
-        if found.covered and any(not part.covered for part in parts):
-            found = WorkUp(Found.NOT_FOUND, str(row["any"][0]))
+        members = [look_for(case, since, concept) for concept in row.get("members", ())]
+        if not found.covered and members and all(member.covered for member in members):
+            found = members[0]
         lines.append(Line(str(row["item"]), str(row.get("order", row["any"][0])), found))
     return tuple(lines)
 
