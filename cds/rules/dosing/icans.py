@@ -60,6 +60,7 @@ from cds.rules.dosing.steroid_course import (
     steroid_in_force,
     steroid_run,
     tier_day,
+    tier_name,
 )
 from cds.rules.evidence import of_drug_start
 from cds.rules.grading.crs_episode import crs_applies, crs_now
@@ -345,13 +346,13 @@ def _detail(case: Case, plan: Plan) -> Iterator[Block]:
         key = "early.unknown" if plan.early is None else "early.yes" if plan.early else "early.no"
         yield Bullet(msg(key, hours=p.int("early_onset_hours")))
     if plan.run is not None and plan.run.tier >= Tier.D10:
-        name = msg(f"tier.{plan.run.tier.name.lower()}")
+        name = tier_name(case, plan.run.tier)
         yield Bullet(msg("running", tier=name, since=plan.run.start, day=plan.run.day_at(case.today)))
         over = plan.run.tier is not Tier.MP and plan.run.day_at(case.today) > p["tier_max_days"]
         if over:
             yield Bullet(msg("decide-anew", days=p.int("tier_max_days")))
     if plan.crs_tier > plan.tier:
-        yield Bullet(msg("crs-tier", tier=msg(f"tier.{plan.crs_tier.name.lower()}")))
+        yield Bullet(msg("crs-tier", tier=tier_name(case, plan.crs_tier)))
     if plan.tier is Tier.MP and is_adult(case) is False:
         yield Bullet(msg("child-taper"))
     yield from _special(plan)

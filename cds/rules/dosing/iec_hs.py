@@ -146,6 +146,7 @@ def _detail(case: Case, plan: Plan) -> Iterator[Block]:
             anakinra=Amount(p["anakinra_mg_per_kg"], "mg/kg"),
             second=Amount(p["anakinra_second_mg"], "mg"),
             etoposide=Amount(p["etoposide_mg_per_m2"], "mg/m2"),
+            apart=case.p("grading.iec-hs").int("trend_min_hours"),
         )
     )
     computed = plan.state.grade
@@ -181,7 +182,13 @@ def _anakinra_note(case: Case) -> Iterator[Block]:
     p = case.p(RULE)
     if is_adult(case):
         low, high = p["anakinra_text_low_mg_day"], p["anakinra_text_high_mg_day"]
-        yield Bullet(msg("anakinra-conflict", low=Amount(low, "mg"), high=Amount(high, "mg")))
+        figures: dict[str, Shown] = {
+            "low": Amount(low, "mg"),
+            "high": Amount(high, "mg"),
+            "first": Amount(p["anakinra_mg_per_kg"], "mg/kg"),
+            "second": Amount(p["anakinra_second_mg"], "mg"),
+        }
+        yield Bullet(Message("anakinra-conflict", figures))
     elif is_adult(case) is False:
         yield Bullet(msg("anakinra-child"))
 
@@ -519,7 +526,8 @@ def _finding(
         if right is not None:
             values["dose_mg"] = right
     detail: list[Block] = [Paragraph(f.summary) for f in faults[1:]]
-    detail += [Bullet(msg(f"check.{f.row}")) for f in faults]
+    hours_on = case.p(RULE).int("assessment_hours")
+    detail += [Bullet(msg(f"check.{f.row}", hours=hours_on)) for f in faults]
     if "anakinra" in draft.concepts:
         detail += _anakinra_note(case)
     cannot = bool(faults) and faults[0].outcome is Outcome.CANNOT_CHECK

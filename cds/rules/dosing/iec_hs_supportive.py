@@ -88,7 +88,7 @@ def _products(case: Case) -> Iterator[Action]:
 def _warnings(case: Case, state: IecHsState) -> Iterator[Action]:
     counts = neutrophils(case)
     low = counts is not None and counts.below(case.p(RULE)["anc_due_ul"])
-    if gcsf_course(case).current or low:
+    if gcsf_course(case).current or case.chart.active_drugs("class_csf") or low:
         facts = course_evidence(case)
         if counts is not None:
             facts = (*facts, of_observation(counts.observation))
@@ -114,11 +114,12 @@ def _suggestions(actions: tuple[Action, ...]) -> tuple[Suggestion, ...]:
 
 def _detail(case: Case, actions: tuple[Action, ...], bleeding: bool | None) -> Iterator[Block]:
     p = case.p(RULE)
+    target = Amount(p["hemoglobin_g_dl"], "g/dL")
     for action in actions:
         values = {} if action.value is None else {"value": shown(action.value)}
-        yield Bullet(Message(f"act.{action.row}", values))
+        yield Bullet(Message(f"act.{action.row}", {**values, "target": target}))
     if not actions:
-        yield Bullet(msg("nothing"))
+        yield Bullet(msg("nothing", hours=p.int("max_age_hours")))
     if bleeding is None:
         yield Bullet(
             msg(

@@ -167,8 +167,8 @@ def work_up_icaht(case: Case) -> Iterator[Finding]:
     if opened:
         detail.append(Bullet(msg("opened.refractory" if unresponsive else "opened.negative")))
         if not late:
-            detail.append(Bullet(msg("opened.early")))
-    detail.append(Paragraph(msg("criterion")))
+            detail.append(Bullet(msg("opened.early", day=p.int("upgraded_after_day"))))
+    detail.append(Paragraph(msg("criterion", day=p.int("not_recovered_from_day"))))
     tier = 2 if opened else 1
     shown = Items(tuple(Name(line.item) for line in missing[:4])) if missing else msg("all-found")
     yield Finding(

@@ -245,7 +245,7 @@ def grade_car_hematotox(case: Case) -> Iterator[Finding]:
         detail += _outlook(case, score.group)
     if score.group is Group.HIGH:
         detail.append(Bullet(msg("high.do")))
-    detail.append(Paragraph(msg("criterion")))
+    detail.append(Paragraph(msg("criterion", days=case.p(RULE).int("window_days_before_ldc"))))
     missing = tuple(Missing(concept) for concept in score.missing)
     resource = _drafted(case) if case.ordering else ""
     if score.group is Group.UNCLEAR:

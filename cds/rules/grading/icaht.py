@@ -51,7 +51,8 @@ def _early_values(early: Early) -> dict[str, Value]:
     return values
 
 
-def _early_detail(early: Early) -> Iterator[Block]:
+def _early_detail(case: Case, early: Early) -> Iterator[Block]:
+    p = case.p(RULE)
     for key, run in (("run", early.run), ("run.deep", early.deep)):
         if run is not None:
             yield Bullet(
@@ -60,7 +61,7 @@ def _early_detail(early: Early) -> Iterator[Block]:
     if early.never_above:
         yield Bullet(msg("never-above"))
     if early.high > early.low:
-        yield Bullet(msg("gap", high=early.high))
+        yield Bullet(msg("gap", high=early.high, longest=p.int("interpolated_days")))
     if early.measured_only < early.low:
         yield Bullet(msg("measured-only", grade=early.measured_only))
     if early.provisional:
@@ -87,7 +88,12 @@ def _early_card(case: Case, state: IcahtState, early: Early) -> Finding:
         grade=early.low if outcome is not Outcome.RANGE else None,
         indicator=_indicator(case, early.high if outcome is Outcome.RANGE and early.low == 0 else early.low),
         summary=summary,
-        detail=(*_early_detail(early), *_ended(state), *_recorded(case), Paragraph(msg("criterion.early"))),
+        detail=(
+            *_early_detail(case, early),
+            *_ended(state),
+            *_recorded(case),
+            Paragraph(msg("criterion.early", bridged=case.p(RULE).int("bridged_days"))),
+        ),
         values=values,
         evidence=state.evidence(early.counts),
     )
@@ -111,7 +117,7 @@ def _late_card(case: Case, state: IcahtState, late: Late) -> Finding:
             outcome=Outcome.CANNOT_GRADE,
             indicator=Indicator.WARNING,
             summary=msg("summary.one-time-point", grade=late.would_be, day=late.counts[0].day),
-            detail=(*detail, Bullet(msg("repeat")), *tail),
+            detail=(*detail, Bullet(msg("repeat", apart=case.p(RULE).int("late_apart_days"))), *tail),
             values=values,
             evidence=evidence,
             missing=(Missing("anc"),),

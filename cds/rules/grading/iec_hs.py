@@ -21,6 +21,7 @@ from cards.finding import (
     Outcome,
     Paragraph,
     Selection,
+    Shown,
     Table,
     graded,
     msg,
@@ -32,7 +33,7 @@ from cds.rules.evidence import shown
 from cds.rules.grading.crs_course import Course
 from cds.rules.grading.hlh_signs import RULE, ferritin_evidence
 from cds.rules.grading.iec_hs_episode import IecHsState, Status, iec_hs_now
-from fhir_mapping.chart import LossReason
+from fhir_mapping.chart import Amount, LossReason
 
 Value = str | int | bool | Decimal | list[str]
 _INDICATORS = {
@@ -77,7 +78,12 @@ def _ferritin_line(state: IecHsState) -> Iterator[Block]:
         yield Bullet(msg(key, when=found.clinician.when))
 
 
-def _rows(state: IecHsState) -> Iterator[tuple[Message | Name | Items, ...]]:
+def _rows(case: Case, state: IecHsState) -> Iterator[tuple[Message | Name | Items, ...]]:
+    p = case.p(RULE)
+    figures: dict[str, Shown] = {
+        "factor": p["transaminase_factor"],
+        "fibrinogen": Amount(p["fibrinogen_mg_dl"], "mg/dL"),
+    }
     timing = msg("met" if state.timing else "not-met")
     yield (msg("criterion.C1"), timing, msg(f"course.{state.course.course}"))
     for criterion, hit in zip(state.criteria, state.hits, strict=True):
@@ -89,13 +95,13 @@ def _rows(state: IecHsState) -> Iterator[tuple[Message | Name | Items, ...]]:
                 fact = msg("fact.value", name=name, value=hit.value, when=hit.when)
             elif hit.when is not None:
                 fact = msg("fact", name=name, when=hit.when)
-        yield (msg(f"criterion.{criterion.key}"), msg(key), fact)
+        yield (Message(f"criterion.{criterion.key}", figures), msg(key), fact)
 
 
 def _detail(case: Case, state: IecHsState) -> Iterator[Block]:
     p = case.p(RULE)
     yield from _ferritin_line(state)
-    yield Table((msg("head.criterion"), msg("head.met"), msg("head.fact")), tuple(_rows(state)))
+    yield Table((msg("head.criterion"), msg("head.met"), msg("head.fact")), tuple(_rows(case, state)))
     yield Bullet(msg("assessable", count=state.count, of=state.assessable, hours=p.int("span_hours")))
     if state.other:
         yield Bullet(msg("other", items=Items(tuple(dict.fromkeys(Name(key) for key, _ in state.other)))))
