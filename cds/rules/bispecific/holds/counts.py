@@ -18,11 +18,11 @@ from cds.rules.bispecific.holds.results import (
     grades_of,
     is_mild,
     is_severe,
-    lab_evidence,
     results_of,
     shown_value,
 )
 from cds.rules.bispecific.holds.rows import RULE, Action, HoldRow
+from cds.rules.evidence import of_observation
 from cds.rules.grading.ctcae_labs import febrile, grade_lab
 from fhir_mapping.chart import ConditionState, Observation
 
@@ -35,7 +35,7 @@ def _counts(case: Case, row: str, concept: str, limit: int | None) -> Iterator[H
     for episode in episodes(grades_of(case, concept), is_severe, is_mild):
         newest = episode.recovered or episode.last_failing
         evidence = tuple(
-            dict.fromkeys(lab_evidence(o) for o in (episode.start, episode.last_failing, newest))
+            dict.fromkeys(of_observation(o) for o in (episode.start, episode.last_failing, newest))
         )
         shown: dict[str, Shown] = {
             "value": shown_value(episode.last_failing),
@@ -105,7 +105,7 @@ def _again(case: Case, row: str, concept: str) -> Iterator[HoldRow]:
             Action.NOTE,
             msg("row.again", name=Name(concept), episodes=len(deep), day=newest.day0),
             newest.day0,
-            evidence=(lab_evidence(newest.last_failing),),
+            evidence=(of_observation(newest.last_failing),),
             values={"grade_4_episodes": len(deep), "unverified": True},
         )
 
@@ -196,7 +196,7 @@ def _febrile_neutropenia(case: Case) -> Iterator[HoldRow]:
                 day=last.when.date,
             ),
             episode.day0,
-            evidence=(lab_evidence(episode.last_failing), lab_evidence(last)),
+            evidence=(of_observation(episode.last_failing), of_observation(last)),
             labs=("anc",),
         )
         return
@@ -262,7 +262,7 @@ def thrombocytopenia(case: Case) -> Iterator[HoldRow]:
     documented = observed is not None and observed.when.latest >= closed[-1].start.when.earliest
     bleeds_now = documented and observed is not None and bool(set(observed.value.codes) - {"none"})
     evidence = [
-        lab_evidence(recovered),
+        of_observation(recovered),
         *(Evidence(c.reference, "bleeding", effective=c.onset) for c in bleeding),
     ]
     if bleeding or bleeds_now:

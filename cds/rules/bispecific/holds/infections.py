@@ -11,7 +11,7 @@ from cds.rules.after_cart import INFECTIONS, confirmed_infections, current_encou
 from cds.rules.bispecific.holds.events import observed_events
 from cds.rules.bispecific.holds.results import first_start
 from cds.rules.bispecific.holds.rows import RULE, Action, HoldRow
-from cds.rules.bispecific.tarlatamab import Phase, exposures, phase
+from cds.rules.bispecific.tarlatamab import Phase, exposures, live_orders, phase
 from fhir_mapping.chart import Condition, ConditionState, Route
 
 _ANTI_INFECTIVES = (
@@ -67,7 +67,7 @@ def _derived_grade(case: Case, condition: Condition) -> int | None:
 
 def infections(case: Case) -> Iterator[HoldRow]:
     stepping = phase(case) is Phase.STEP_UP
-    if not exposures(case) and not case.ordering:
+    if not exposures(case) and not case.ordering and not live_orders(case):
         return
     active = {e.reference: e for e in confirmed_infections(case)}
     for condition in case.chart.conditions.of(*INFECTIONS):

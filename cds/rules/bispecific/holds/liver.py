@@ -9,8 +9,9 @@ from decimal import Decimal
 from cards.finding import Evidence, Missing, Name, Shown, msg
 from cds.engine.case import Case
 from cds.rules.bispecific import labs
-from cds.rules.bispecific.holds.results import grades_of, is_severe, lab_evidence, results_of, shown_value
+from cds.rules.bispecific.holds.results import grades_of, is_severe, results_of, shown_value
 from cds.rules.bispecific.holds.rows import RULE, Action, HoldRow
+from cds.rules.evidence import of_observation
 from cds.rules.grading.ctcae_labs import LabGrade, ratio_uln, times_uln
 from fhir_mapping.chart import Condition, ConditionState, LossReason, Observation
 
@@ -37,7 +38,7 @@ def liver(case: Case) -> Iterator[HoldRow]:
             Action.STOP,
             msg("row.H2-stop", name=Name(worst.observation.concept), **_liver_shown(worst)),
             worst.observation.when.date,
-            evidence=(lab_evidence(worst.observation),),
+            evidence=(of_observation(worst.observation),),
         )
     yield from _liver_hold(case, graded)
     yield from _liver_pair(case)
@@ -86,7 +87,7 @@ def _liver_hold(case: Case, graded: dict[str, tuple[LabGrade, ...]]) -> Iterator
         Action.HOLD,
         msg("row.H1-hold", name=Name(worst.observation.concept), **_liver_shown(worst)),
         opened.observation.when.date,
-        evidence=tuple(lab_evidence(g.observation) for g in latest.values()),
+        evidence=tuple(of_observation(g.observation) for g in latest.values()),
         labs=labs.LIVER,
         values={"reference": worst.reference},
     )
@@ -106,7 +107,7 @@ def _liver_pair(case: Case) -> Iterator[HoldRow]:
     pairs = [(a, b) for a in enzymes for b in yellow if _apart(a, b) <= window]
     if pairs:
         enzyme, bilirubin = pairs[0]
-        evidence = (lab_evidence(enzyme), lab_evidence(bilirubin))
+        evidence = (of_observation(enzyme), of_observation(bilirubin))
         shown: dict[str, Shown] = {
             "name": Name(enzyme.concept),
             "ratio": round(ratio_uln(enzyme) or Decimal(0), 1),
@@ -133,7 +134,7 @@ def _liver_pair(case: Case) -> Iterator[HoldRow]:
             "H3",
             Action.REVIEW,
             msg("row.H3-repeat", enzyme_day=enzymes[-1].when.date, bilirubin_day=yellow[-1].when.date),
-            evidence=(lab_evidence(enzymes[-1]), lab_evidence(yellow[-1])),
+            evidence=(of_observation(enzymes[-1]), of_observation(yellow[-1])),
             labs=labs.LIVER,
         )
 
@@ -188,6 +189,6 @@ def other_labs(case: Case) -> Iterator[HoldRow]:
                     grade=newest.grade or 3,
                 ),
                 newest.observation.when.date,
-                evidence=(lab_evidence(newest.observation),),
+                evidence=(of_observation(newest.observation),),
                 labs=(concept,),
             )

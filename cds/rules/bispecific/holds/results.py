@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from cards.finding import Evidence
 from cds.engine.case import Case
 from cds.rules.bispecific.tarlatamab import first_exposure, last_exposure, start_of
 from cds.rules.grading.ctcae_labs import LabGrade, baseline_before, grade_lab
-from fhir_mapping.chart import Amount, Condition, ConditionState, Observation
+from fhir_mapping.chart import Condition, ConditionState, Observation, Quantity
+
+_UNREADABLE = 10**6  # counts per litre
 
 
 def first_start(case: Case) -> datetime:
@@ -35,16 +36,14 @@ def grades_of(case: Case, concept: str) -> tuple[LabGrade, ...]:
     return tuple(grade_lab(o, base) for o in results_of(case, concept))
 
 
-def lab_evidence(obs: Observation) -> Evidence:
+def shown_value(obs: Observation) -> Quantity:
+    """As the laboratory wrote it, bounds included; a count written per litre in the usual unit."""
     quantity = obs.value.quantity
     assert quantity is not None
-    return Evidence(obs.reference, obs.concept, quantity.value, quantity.unit, obs.when)
-
-
-def shown_value(obs: Observation) -> Amount:
-    quantity = obs.value.quantity
-    assert quantity is not None
-    return quantity.reported or Amount(quantity.value, quantity.unit)
+    reported = quantity.reported
+    if reported is None or reported.value >= _UNREADABLE:
+        return quantity
+    return Quantity(reported.value, reported.unit, quantity.comparator)
 
 
 @dataclass(frozen=True, slots=True)
