@@ -62,7 +62,17 @@ from cds.rules.dosing.ldc import (
 )
 from cds.rules.washout import lymphodepletion as washout
 from cds.rules.washout.wording import shown_name
-from fhir_mapping.chart import Amount, ConditionState, DrugRecord, DrugState, Flag, LossReason, Result, Route
+from fhir_mapping.chart import (
+    Amount,
+    ConditionState,
+    DrugRecord,
+    DrugSource,
+    DrugState,
+    Flag,
+    LossReason,
+    Result,
+    Route,
+)
 
 
 class Problem(StrEnum):
@@ -256,13 +266,22 @@ def _allergic(case: Case, regimen: Regimen) -> bool:
 
 
 def _plan_suggestions(case: Case, regimen: Regimen, there: frozenset[str]) -> tuple[Suggestion, ...]:
-    """One button with the drugs of the regimen that are not ordered yet."""
+    """One button with the drugs of the regimen that are not ordered yet, in place of drafts of another one.
+
+    Beside a standing order of another regimen nothing is offered: it would be given twice.
+    """
     open_drugs = [plan for plan in regimen.drugs if plan.drug not in there]
     if not open_drugs or body_surface(case).value is None or _allergic(case, regimen):
         return ()
-    actions = tuple(Create(_proposal(case, regimen, plan)) for plan in open_drugs)
-    label = msg("suggest.regimen", regimen=regimen.id)
-    return (Suggestion(regimen.id, label, actions, recommended=True),)
+    own = {plan.drug for plan in regimen.drugs}
+    others = [r for r in case.chart.course.ldc_records if own.isdisjoint(r.ingredients)]
+    if any(r.source is DrugSource.ORDER and r.state is DrugState.ACTIVE for r in others):
+        return ()
+    drafts = [d.reference for d in orders(case).drugs if own.isdisjoint(d.ingredients)]
+    actions: list[Action] = [Delete(reference) for reference in drafts]
+    actions += [Create(_proposal(case, regimen, plan)) for plan in open_drugs]
+    label = msg("suggest.replace" if drafts else "suggest.regimen", regimen=regimen.id)
+    return (Suggestion(regimen.id, label, tuple(actions), recommended=True),)
 
 
 def _correction(
