@@ -12,6 +12,7 @@ TOLERATED_CLOCK_SKEW = timedelta(minutes=5)  # chart-facts 1.3: later than this 
 
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?\s?(Z|z|[+-]\d\d:?\d\d)?$")
 _USUAL_STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(?:Z|[+-]\d\d:\d\d)$")
+_NEVER = 2900  # hospital systems write "no end" as 2999-12-31 or 9999-12-31
 _TICK = timedelta(microseconds=1)
 
 
@@ -31,14 +32,18 @@ class Stamps:
     def read(self, value: object) -> Moment | None:
         """The moment that a stamp names; None where there is none or it cannot be read.
 
-        A stamp without zone is local time of the site. Dates, months and years are intervals.
+        A stamp without zone is local time of the site. Dates, months and years are intervals. A day that
+        never comes is no day: a period that ends with it is open.
         """
         if not isinstance(value, str):
             return None
         try:
             return self._seen[value]
         except KeyError:
-            moment = self._seen[value] = self._parse(value.strip())
+            moment = self._parse(value.strip())
+            if moment is not None and moment.latest.year >= _NEVER:
+                moment = None
+            self._seen[value] = moment
             return moment
 
     def _parse(self, written: str) -> Moment | None:

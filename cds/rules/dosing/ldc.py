@@ -32,6 +32,7 @@ from fhir_mapping.chart import (
 
 RULE = "dosing.lymphodepletion"
 TENTH = Decimal("0.1")
+LONGEST_DAYS = 366  # an order over more than a year names no days
 SET_DAYS = 7  # drugs of one regimen within a week are one set
 STALE_OR_OPEN = (ConditionState.ACTIVE, ConditionState.HISTORY)
 
@@ -259,6 +260,8 @@ def dose_days(record: DrugRecord) -> frozenset[date] | None:
     if timing.ongoing or timing.first is None:
         return None
     first, last = timing.first.date, (timing.last or timing.first).date
+    if (last - first).days > LONGEST_DAYS:
+        return None
     return frozenset(first + timedelta(days=n) for n in range((last - first).days + 1))
 
 
