@@ -37,7 +37,7 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import Hook
 from cds.rules import evidence as facts
-from fhir_mapping.chart import LossReason, Moment, Observation, Quantity
+from fhir_mapping.chart import Amount, LossReason, Moment, Observation, Quantity
 
 OVERRIDES = (Override.DISEASE_PROGRESSION, Override.MANUFACTURER_AGREED, *DEFAULT_OVERRIDES)
 _LABELS = 4  # open rows that the summary names; the detail has all
@@ -68,7 +68,8 @@ NOTHING = msg("common.checklist.none")
 class Line:
     """One row of a checklist. Label and criterion are the catalogue's `item.<row>` and `limit.<row>`.
 
-    `weight` replaces the indicator that the status has by itself; `tests` may be ordered to close the row.
+    `weight` replaces the indicator that the status has by itself; `tests` may be ordered to close the row;
+    `brief` is the number that the summary names beside the label, or words that stand for both.
     """
 
     row: str
@@ -81,6 +82,7 @@ class Line:
     evidence: tuple[Evidence, ...] = ()
     missing: tuple[Missing, ...] = ()
     tests: tuple[str, ...] = ()
+    brief: Shown | None = None
 
     @property
     def indicator(self) -> Indicator:
@@ -125,8 +127,16 @@ def table(lines: Sequence[Line]) -> Table:
 
 def open_labels(lines: Iterable[Line]) -> Items:
     """Labels of the rows that a summary names: open ones, as many as fit."""
-    labels = [line.label for line in lines if line.status.open]
+    labels = [_named(line) for line in lines if line.status.open]
     return Items(tuple(labels[:_LABELS]))
+
+
+def _named(line: Line) -> Shown:
+    if line.brief is None or line.status is Status.UNKNOWN:
+        return line.label
+    if isinstance(line.brief, Quantity | Amount):
+        return msg("common.checklist.brief", item=line.label, found=line.brief)
+    return line.brief
 
 
 def tests_suggestion(tests: Sequence[str]) -> tuple[Suggestion, ...]:

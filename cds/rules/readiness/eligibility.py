@@ -27,7 +27,7 @@ from cds.rules.readiness.eligibility_therapy import (
     transplant_line,
 )
 from cds.rules.readiness.measures import performance_line
-from cds.rules.readiness.organs import clearance_cell, renal_values
+from cds.rules.readiness.organs import clearance_brief, clearance_cell, renal_values
 from cds.rules.readiness.phase import candidate
 from cds.rules.renal import clearance
 from cds.rules.unread import CONDITIONS, unread
@@ -89,7 +89,7 @@ def _life(case: Case) -> Line:
     )
     notes = () if status is Status.MET else (msg("note.weigh-life"),)
     values = {"life_expectancy_days": lower.value} if lower.value == upper.value else {}
-    return Line("E3", status, found, limits, notes, values=values, evidence=look.evidence)
+    return Line("E3", status, found, limits, notes, values=values, evidence=look.evidence, brief=lower)
 
 
 def _burden(case: Case) -> Line:
@@ -215,6 +215,7 @@ def _kidney(case: Case) -> Line:
         notes,
         values=renal_values(renal),
         evidence=renal.evidence,
+        brief=clearance_brief(renal),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from decimal import Decimal
 
 from cards.finding import Evidence, Items, Message, Missing, Name, Shown, Text, msg
 from cds.engine.case import Case
@@ -14,7 +15,7 @@ from cds.rules.readiness.history import history
 from cds.rules.readiness.immunosuppression import immunosuppressants
 from cds.rules.readiness.target import Antigen, cd19_latest, cd19_results
 from cds.rules.unread import DOSES, ORDERS, PROCEDURES, unread
-from fhir_mapping.chart import ConditionState, DrugRecord, LossReason, Moment
+from fhir_mapping.chart import Amount, ConditionState, DrugRecord, LossReason, Moment
 
 RULE = "readiness.eligibility"
 
@@ -59,7 +60,16 @@ def transplant_line(case: Case) -> Line:
         found = msg("found.graft-gap", date=last, days=gap, day0=day0)
         if gap < needed:
             notes.insert(0, msg("note.graft-early", earliest=earliest))
-            return Line("E6", Status.NOT_MET, found, limits, tuple(notes), values=values, evidence=evidence)
+            return Line(
+                "E6",
+                Status.NOT_MET,
+                found,
+                limits,
+                tuple(notes),
+                values=values,
+                evidence=evidence,
+                brief=Amount(Decimal(gap), "d"),
+            )
     elif case.today < earliest:
         notes.insert(0, msg("note.graft-early", earliest=earliest))
         missing = (Missing("car_t_infusion"),)

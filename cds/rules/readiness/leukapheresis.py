@@ -37,6 +37,7 @@ from cds.rules.readiness.checklist import (
 from cds.rules.readiness.infection import viral_load
 from cds.rules.readiness.measures import performance_line, saturation
 from cds.rules.readiness.organs import (
+    clearance_brief,
     clearance_cell,
     count_line,
     days,
@@ -97,7 +98,16 @@ def _oxygen(case: Case) -> Line:
         cell: Shown = found.shown
         if quantity.value == p["spo2_above_percent"] and not found.oxygen:
             cell = msg("common.checklist.at-limit", what=cell)
-        return Line("L2", Status.NOT_MET, cell, limits, (*notes, *again), values=values, evidence=evidence)
+        return Line(
+            "L2",
+            Status.NOT_MET,
+            cell,
+            limits,
+            (*notes, *again),
+            values=values,
+            evidence=evidence,
+            brief=quantity,
+        )
     if above is None or found.oxygen is None:
         missing = (Missing("oxygen_device" if above else "spo2"),)
         notes = (msg("note.room-air"), *again)
@@ -250,6 +260,7 @@ def _kidney(case: Case) -> Line:
         limits,
         values=renal_values(renal),
         evidence=renal.evidence,
+        brief=clearance_brief(renal),
     )
 
 

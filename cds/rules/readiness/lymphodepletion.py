@@ -37,7 +37,14 @@ from cds.rules.readiness.checklist import (
 )
 from cds.rules.readiness.infection import detected_loads, infections
 from cds.rules.readiness.measures import saturation
-from cds.rules.readiness.organs import clearance_cell, days, enzyme_line, recorded, renal_values
+from cds.rules.readiness.organs import (
+    clearance_brief,
+    clearance_cell,
+    days,
+    enzyme_line,
+    recorded,
+    renal_values,
+)
 from cds.rules.readiness.phase import collected, infused
 from cds.rules.readiness.product import product_status
 from cds.rules.renal import clearance
@@ -164,7 +171,9 @@ def _oxygen(case: Case) -> Line:
     status = Status.NOT_MET if not good else (Status.CLINICIAN if found.oxygen else Status.MET)
     notes = (msg("note.on-oxygen"),) if status is Status.CLINICIAN else ()
     values: dict[str, Scalar] = {"spo2_percent": quantity.value}
-    return Line("P4", status, found.shown, limits, (*notes, *again), values=values, evidence=evidence)
+    return Line(
+        "P4", status, found.shown, limits, (*notes, *again), values=values, evidence=evidence, brief=quantity
+    )
 
 
 def _counts(case: Case) -> Line:
@@ -240,7 +249,14 @@ def _bilirubin(case: Case) -> Line:
         if quantity.value == limit:
             cell = msg("common.checklist.at-limit", what=cell)
     return Line(
-        "P7", status, cell, limits, notes, values={"bilirubin_mg_dl": quantity.value}, evidence=look.evidence
+        "P7",
+        status,
+        cell,
+        limits,
+        notes,
+        values={"bilirubin_mg_dl": quantity.value},
+        evidence=look.evidence,
+        brief=rounded,
     )
 
 
@@ -270,6 +286,7 @@ def _kidney(case: Case) -> Line:
         weight,
         renal_values(renal),
         renal.evidence,
+        brief=clearance_brief(renal),
     )
 
 

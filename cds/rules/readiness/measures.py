@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
-from cards.finding import Evidence, Items, Missing, Name, Shown, msg
+from cards.finding import Evidence, Items, Missing, Name, Scalar, Shown, msg
 from cds.engine.case import Case
 from cds.engine.parameters import Parameters
 from cds.rules.evidence import of_observation
@@ -30,7 +30,8 @@ def performance_line(case: Case, row: str, p: Parameters) -> Line:
     looks = {scale: newest(case, scale, within, lambda o: score(o) is not None) for scale in SCALES}
     found: list[Shown] = []
     evidence: list[Evidence] = []
-    failed, values = False, {}
+    failed: list[Shown] = []
+    values: dict[str, Scalar] = {}
     for scale, look in looks.items():
         observation = look.observation
         number = None if observation is None else score(observation)
@@ -39,7 +40,8 @@ def performance_line(case: Case, row: str, p: Parameters) -> Line:
         values[scale] = int(number)
         found.append(msg("common.checklist.scale", scale=Name(scale), value=number, when=observation.when))
         evidence.append(of_observation(observation))
-        failed = failed or (number >= p["ecog_below"] if scale == "ecog" else number <= p[f"{scale}_above"])
+        if number >= p["ecog_below"] if scale == "ecog" else number <= p[f"{scale}_above"]:
+            failed.append(msg(f"common.checklist.brief.{scale}", value=number))
     limits: dict[str, Shown] = {
         "ecog": p["ecog_below"],
         "karnofsky": p["karnofsky_above"],
@@ -49,7 +51,10 @@ def performance_line(case: Case, row: str, p: Parameters) -> Line:
         stale = next((look for look in looks.values() if look.old is not None), looks["ecog"])
         return Line(row, Status.UNKNOWN, stale.shown, limits, missing=stale.missing or (Missing("ecog"),))
     status = Status.NOT_MET if failed else Status.MET
-    return Line(row, status, Items(tuple(found)), limits, values=values, evidence=tuple(evidence))
+    brief = Items(tuple(failed)) if failed else None
+    return Line(
+        row, status, Items(tuple(found)), limits, values=values, evidence=tuple(evidence), brief=brief
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,15 @@ def count_line(
     status = Status.MET if good else otherwise
     shown_weight = None if good else weight
     return Line(
-        row, status, cell, limits, () if good else notes, shown_weight, {key: cells.value}, look.evidence
+        row,
+        status,
+        cell,
+        limits,
+        () if good else notes,
+        shown_weight,
+        {key: cells.value},
+        look.evidence,
+        brief=cells,
     )
 
 
@@ -93,7 +101,17 @@ def limit_line(
     if not good and quantity.value == limit.value:
         cell = msg("common.checklist.at-limit", what=cell)
     status = Status.MET if good else Status.NOT_MET
-    return Line(row, status, cell, limits, () if good else notes, None, {key: quantity.value}, look.evidence)
+    return Line(
+        row,
+        status,
+        cell,
+        limits,
+        () if good else notes,
+        None,
+        {key: quantity.value},
+        look.evidence,
+        brief=rounded,
+    )
 
 
 def enzyme_line(
@@ -112,7 +130,7 @@ def enzyme_line(
     evidence: list[Evidence] = []
     values: dict[str, Scalar] = {}
     tests: list[str] = []
-    failed = False
+    failed: list[Shown] = []
     for concept in ("alt", "ast"):
         look = newest(case, concept, within, with_number, after)
         found, quantity = look.observation, look.quantity
@@ -131,7 +149,8 @@ def enzyme_line(
         cells.append(msg("common.checklist.multiple", test=Name(concept), ratio=ratio, when=found.when))
         if good is None:
             missing.append(Missing(concept, LossReason.UNIT, found.reference))
-        failed = failed or good is False
+        if good is False:
+            failed.append(msg(f"common.checklist.brief.{concept}", ratio=ratio))
     status = Status.NOT_MET if failed else (Status.UNKNOWN if missing else Status.MET)
     return Line(
         row,
@@ -143,7 +162,13 @@ def enzyme_line(
         evidence=tuple(evidence),
         missing=tuple(missing),
         tests=tuple(tests),
+        brief=Items(tuple(failed)) if failed else None,
     )
+
+
+def clearance_brief(renal: Clearance) -> Shown:
+    assert renal.value is not None
+    return Amount(renal.value.quantize(_TENTH).normalize(), renal.unit)
 
 
 def clearance_cell(renal: Clearance, at_limit: bool) -> Shown:

@@ -253,6 +253,7 @@ def _range_line(
         (msg(f"note.{row}"),) if outside else (),
         values=values,
         evidence=(of_observation(chosen),),
+        brief=quantity,
     )
 
 
