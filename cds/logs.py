@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
+from structlog.processors import JSONRenderer, TimeStamper
+from structlog.stdlib import ExtraAdder, ProcessorFormatter, add_log_level, add_logger_name
+from structlog.typing import EventDict, WrappedLogger
 
 _OURS = ("cds", "cards", "fhir_mapping", "uvicorn.error")
 _EXTRAS = (
@@ -31,34 +33,59 @@ _EXTRAS = (
     "notes",
     "count",
 )
+_OF_OTHERS = ("time", "level", "logger", "error")
 
 
-class SafeFormatter(logging.Formatter):
-    """One JSON object per record."""
+def _without_arguments(record: logging.LogRecord) -> bool:
+    """Keeps the template and drops the arguments, which may come from a request."""
+    if not isinstance(record.msg, str):
+        record.msg = type(record.msg).__name__
+    record.args = None
+    return True
 
-    def format(self, record: logging.LogRecord) -> str:
-        shown: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-        }
-        if record.name.startswith(_OURS):
-            # the template, never the filled message: arguments may come from a request
-            shown["event"] = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
-            for name in _EXTRAS:
-                if (value := getattr(record, name, None)) is not None:
-                    shown[name] = value
-        if record.exc_info and record.exc_info[0] is not None:
-            shown["error"] = record.exc_info[0].__name__
-        return orjson.dumps(shown, default=str).decode()
+
+def _with_error(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """The exception's type; its text may quote a chart."""
+    record: logging.LogRecord = event["_record"]
+    if record.exc_info and record.exc_info[0] is not None:
+        event["error"] = record.exc_info[0].__name__
+    return event
+
+
+def _allowed(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Only what may be shown: the closed list of ours, who and how bad of everybody else's."""
+    ours = str(event.get("logger", "")).startswith(_OURS)
+    kept = (*_OF_OTHERS, "event", *_EXTRAS) if ours else _OF_OTHERS
+    return {name: event[name] for name in kept if event.get(name) is not None}
+
+
+def _json(event: Any, **_: Any) -> str:
+    return orjson.dumps(event, default=str).decode()
+
+
+def safe_handler(stream: TextIO) -> logging.Handler:
+    """A handler that writes one safe JSON object per record."""
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(_without_arguments)
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=[
+                TimeStamper(fmt="iso", utc=True, key="time"),
+                add_log_level,
+                add_logger_name,
+                ExtraAdder(allow=_EXTRAS),
+                _with_error,
+            ],
+            processors=[_allowed, JSONRenderer(serializer=_json)],
+        )
+    )
+    return handler
 
 
 def configure(level: str = "INFO") -> None:
-    """Send every log record of the process to stderr through the safe formatter."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(SafeFormatter())
+    """Send every log record of the process to stderr through the safe handler."""
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [safe_handler(sys.stderr)]
     root.setLevel(level)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()

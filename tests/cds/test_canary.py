@@ -19,7 +19,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from cds.logs import SafeFormatter, configure
+from cds.logs import configure, safe_handler
 from cds.sandbox import Fault, FaultKind, create_fhir_app
 from cds.wiring import service
 from tests.conftest import settings_for_tests
@@ -152,9 +152,7 @@ def log() -> Iterator[io.StringIO]:
     levels = {name: logging.getLogger(name).level for name in ("httpx", "httpcore", "aiosqlite")}
     configure("DEBUG")
     stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(SafeFormatter())
-    root.handlers[:] = [handler]
+    root.handlers[:] = [safe_handler(stream)]
     yield stream
     root.handlers[:] = kept[0]
     root.setLevel(kept[1])

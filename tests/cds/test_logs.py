@@ -6,14 +6,17 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from io import StringIO
 
 import pytest
 
-from cds.logs import SafeFormatter, configure
+from cds.logs import configure, safe_handler
 
 
 def shown(record: logging.LogRecord) -> dict[str, object]:
-    parsed: dict[str, object] = json.loads(SafeFormatter().format(record))
+    stream = StringIO()
+    safe_handler(stream).handle(record)
+    parsed: dict[str, object] = json.loads(stream.getvalue())
     return parsed
 
 
@@ -33,6 +36,11 @@ def test_our_records_keep_their_template_and_known_extras() -> None:
 def test_arguments_are_never_filled_in() -> None:
     assert "Lee" not in json.dumps(shown(record("cds.x", "patient %s", "Lee")))
     assert shown(record("cds.x", ValueError("Lee")))["event"] == "ValueError"
+
+
+def test_arguments_that_do_not_fit_are_no_leak(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(record("cds.x", "%d patients", "Lee"))["event"] == "%d patients"
+    assert "Lee" not in capsys.readouterr().err
 
 
 def test_records_of_libraries_keep_only_who_and_how_bad() -> None:
