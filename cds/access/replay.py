@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 Shared = Callable[[str, str, int], Awaitable[bool | None]]
 
 _MOST = 200_000  # tokens remembered in this process
+# a clock that was set ahead and is set back makes expired tokens valid again
+KEPT_BEYOND_EXPIRY = 24 * 3600
 
 
 class UsedTokens:
@@ -37,8 +39,8 @@ class UsedTokens:
         return await self._shared(issuer, token, expires) is not False
 
     def _remember(self, name: tuple[str, str], expires: int) -> None:
-        now = self._clock()
-        while self._expiring and (self._expiring[0][0] < now or len(self._seen) >= self._most):
+        oldest = self._clock() - KEPT_BEYOND_EXPIRY
+        while self._expiring and (self._expiring[0][0] < oldest or len(self._seen) >= self._most):
             self._seen.discard(heapq.heappop(self._expiring)[1])
         self._seen.add(name)
         heapq.heappush(self._expiring, (expires, name))

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cards.finding import Finding, Override
+from cds.access.replay import KEPT_BEYOND_EXPIRY
 from cds.engine.rule import Hook
 from cds.pipeline import Answer
 from cds.protocol import FeedbackItem, FeedbackOutcome, HookRequest
@@ -183,9 +184,8 @@ class Store:
         now = self._now()
         try:
             async with self._engine.begin() as connection:
-                await connection.execute(
-                    delete(UsedToken).where(UsedToken.expires < int(now.timestamp()) - 600)
-                )
+                oldest_token = int(now.timestamp()) - KEPT_BEYOND_EXPIRY
+                await connection.execute(delete(UsedToken).where(UsedToken.expires < oldest_token))
                 if self._retention:
                     oldest = now - timedelta(days=self._retention)
                     await connection.execute(delete(Verdict).where(Verdict.at < oldest))

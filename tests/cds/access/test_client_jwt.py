@@ -20,7 +20,7 @@ from joserfc.errors import JoseError
 
 from cds.access import PUBLIC_TEST_CLIENTS, ClientTokens, UsedTokens
 from cds.access.jwks import public_keys
-from cds.access.replay import Shared
+from cds.access.replay import KEPT_BEYOND_EXPIRY, Shared
 from cds.app import create_app
 from cds.settings import JwtClient, SettingsError
 from tests.conftest import client_of, hook_request, settings_for_tests
@@ -327,9 +327,20 @@ async def test_the_memory_of_used_tokens_is_bounded_and_forgets_the_expired() ->
         assert await used.first_use("i", str(number), 100 + number)
     assert len(used._seen) == 10
     assert not await used.first_use("i", "49", 149)
-    clock[0] = 1000.0
-    assert await used.first_use("i", "new", 1100)
+    clock[0] = 1000.0 + KEPT_BEYOND_EXPIRY
+    assert await used.first_use("i", "new", 1100 + KEPT_BEYOND_EXPIRY)
     assert len(used._seen) == 1
+
+
+@pytest.mark.parametrize("jump", [-3600, 3600, 20 * 3600])
+async def test_a_clock_that_jumps_and_comes_back_replays_no_token(jump: int) -> None:
+    clock = [float(NOW)]
+    used = UsedTokens(None, clock=lambda: clock[0])
+    assert await used.first_use("i", "t", NOW + 300)
+    clock[0] += jump
+    assert await used.first_use("i", "other", NOW + jump + 300)
+    clock[0] -= jump
+    assert not await used.first_use("i", "t", NOW + 300)
 
 
 # --- keys

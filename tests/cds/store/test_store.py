@@ -15,6 +15,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import insert, select, text
 
 from cards.finding import Finding, Indicator, Message, Outcome
+from cds.access.replay import KEPT_BEYOND_EXPIRY
 from cds.protocol import FeedbackItem, FeedbackOutcome, HookRequest, OverrideReason
 from cds.settings import SettingsError
 from cds.store import Identity, State, Store, Unavailable, async_url, connect
@@ -70,7 +71,7 @@ async def test_of_workers_that_see_a_token_at_once_one_wins(store: Store) -> Non
 async def test_expired_tokens_are_forgotten(database_url: str) -> None:
     name = uuid4().hex
     async with Store(database_url, Identity(KEY), now=lambda: NOW) as store:
-        await store.use_token("i", name, int(NOW.timestamp()) - 3600, 1)
+        await store.use_token("i", name, int(NOW.timestamp()) - KEPT_BEYOND_EXPIRY - 3600, 1)
         await store.feedback("s", [item(str(uuid4()))])
         await store.writer.idle()
     engine = connect(database_url)
