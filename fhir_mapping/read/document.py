@@ -72,12 +72,8 @@ _KINDS: dict[str, _Kind] = {
         _point("collection.collectedDateTime", "collection.collectedPeriod", "receivedTime"),
         status_required=False,
     ),
-    "CarePlan": _Kind(
-        ("category", "title"), frozenset({"active", "draft"}), _point("period.start", "created")
-    ),
-    "EpisodeOfCare": _Kind(
-        ("type",), frozenset({"active", "planned", "onhold"}), _point("period.start"), "patient"
-    ),
+    "CarePlan": _Kind(("category", "title"), frozenset({"active"}), _point("period.start", "created")),
+    "EpisodeOfCare": _Kind(("type",), frozenset({"active"}), _point("period.start"), "patient"),
     "SupplyDelivery": _Kind(
         ("type", "suppliedItem.itemCodeableConcept", "suppliedItem.itemReference"),
         frozenset({"completed"}),
@@ -118,6 +114,8 @@ _SILENT = frozenset(
         "completed",
         "finished",
         "waitlist",
+        "planned",
+        "onhold",
         "unstable",
         "abandoned",
         "failed",

@@ -92,6 +92,7 @@ def doses(*days: str) -> dict:  # type: ignore[type-arg]
 ROWS = [
     row("K1", "evaluation ordered", service("car_t_evaluation"), read=lambda c: (c.course.evaluation, c.course.candidate), expect=("ServiceRequest/sr-car_t_evaluation", True)),
     row("K1", "episode of care", {"resourceType": "EpisodeOfCare", "id": "e", "status": "active", "patient": SUBJECT, "type": [local("car_t_evaluation")]}, read=lambda c: c.course.candidate, expect=True),
+    row("K1", "an episode of care that is only planned", {"resourceType": "EpisodeOfCare", "id": "e", "status": "planned", "patient": SUBJECT, "type": [local("car_t_evaluation")]}, read=lambda c: (c.course.candidate, len(c.losses)), expect=(False, 0)),
     row("K1", "care plan", {"resourceType": "CarePlan", "id": "e", "status": "active", "intent": "plan", "subject": SUBJECT, "category": [local("car_t_evaluation")]}, read=lambda c: c.course.candidate, expect=True),
     row("K1", "a revoked evaluation ends it", service("car_t_evaluation", status="revoked"), read=lambda c: c.course.candidate, expect=False),
     row("K2", "booked for CAR-T", visit(APHERESIS, reasonCode=[local("purpose_car_t_collection")]), read=planned, expect=(Evidence.BOOKED, date(2025, 4, 20))),
