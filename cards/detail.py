@@ -123,7 +123,8 @@ def _provenance(finding: Finding, context: RenderContext) -> list[str]:
     info = context.rules.get(finding.rule)
     lines: list[str] = []
     rules = dict.fromkeys((finding.rule, *(treatment.rule for treatment in finding.treatment)))
-    changed = {text: None for rule in rules for text in _site_values(context.rules.get(rule), writer)}
+    owners = dict.fromkeys((*rules, *(owner for rule in rules for owner in _borrowed(rule, context))))
+    changed = {text: None for rule in owners for text in _site_values(context.rules.get(rule), writer)}
     if changed:
         lines.append(writer.common("site-values", values=Written(writer.joined(list(changed)))))
     if info is not None:
@@ -133,6 +134,11 @@ def _provenance(finding: Finding, context: RenderContext) -> list[str]:
         lines.append(writer.common("source", citation="; ".join(citations)))
     lines.append(_status(finding.rule, info, context))
     return lines
+
+
+def _borrowed(rule: str, context: RenderContext) -> Iterable[str]:
+    info = context.rules.get(rule)
+    return () if info is None else info.borrows
 
 
 def _site_values(info: RuleInfo | None, writer: Writer) -> list[str]:

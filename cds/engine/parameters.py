@@ -17,6 +17,7 @@ A rule's YAML holds its declaration and every number a clinician could dispute:
           - {row: W5, class: DC6, parameter: W5_days}
     triggers: [class_glucocorticoids]    # order hooks: concepts of a draft that concern the rule; "*" = any
     rides_on: grading.crs                # its patient-view verdict joins that rule's card
+    borrows: [dosing.crs-steroid]        # rules whose numbers its texts and orders use too
     helper: true                         # gives no card
     enabled: true
     notes: [{en: ..., zh_TW: ...}]       # known ambiguities, for the catalogue

@@ -65,6 +65,7 @@ class Rule:
     concerns: Concerns | None
     triggers: frozenset[str]
     rides_on: str
+    borrows: tuple[str, ...]
     helper: bool
     enabled: bool
     notes: tuple[Mapping[str, str], ...]
@@ -91,6 +92,7 @@ _KEYS = frozenset(
         "tables",
         "triggers",
         "rides_on",
+        "borrows",
         "helper",
         "enabled",
         "notes",
@@ -137,6 +139,7 @@ def _declaration(
         concerns=concerns,
         triggers=frozenset(data.get("triggers") or ()),
         rides_on=data.get("rides_on") or "",
+        borrows=tuple(data.get("borrows") or ()),
         helper=bool(data.get("helper", False)),
         enabled=bool(data.get("enabled", True)),
         notes=tuple(data.get("notes") or ()),

@@ -62,6 +62,7 @@ class Info:
         Parameter("W5_days", Decimal("9"), "d", site_value=True),
         Parameter("W6_days", Decimal("7"), "d", site_value=False),
     )
+    borrows: tuple[str, ...] = ()
 
 
 def write_catalogue(locale: Path, name: str, entries: Mapping[str, tuple[str, str]]) -> None:

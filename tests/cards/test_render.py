@@ -43,7 +43,7 @@ from cards.render import FINDING, OMITTED, card_of, render
 from cards.sign_off import SignOff
 from cards.texts import Language, TextError
 from fhir_mapping.chart import Amount, Flag, Loss, LossReason, Route, instant, whole_day
-from tests.cards.desk import NOW, RULE, context, faults
+from tests.cards.desk import NOW, RULE, Info, Parameter, context, faults
 
 pytestmark = pytest.mark.usefixtures("example_texts")
 
@@ -158,6 +158,13 @@ def test_detail_says_what_was_found_what_is_missing_and_where_it_comes_from() ->
         "Clinical status: draft, not yet reviewed by a clinician. "
         "Supports clinical judgement and does not replace it.",
     ]
+
+
+def test_a_number_borrowed_from_another_rule_is_marked_as_the_sites_too() -> None:
+    lender = Info(parameters=(Parameter("dose_mg", Decimal("8"), "mg", site_value=True),))
+    rules = {RULE: Info(borrows=("dosing.lender",)), "dosing.lender": lender}
+    detail = _card(rules=rules)["detail"]
+    assert "Site value in place of the default: W5_days = 9 days and dose_mg = 8 mg" in detail
 
 
 def test_source_names_guideline_and_rule() -> None:

@@ -64,6 +64,12 @@ def test_a_rider_has_a_host_on_patient_view(rule: Rule) -> None:
     assert not host.rides_on
 
 
+@pytest.mark.parametrize("rule", [r for r in RULES if r.borrows], ids=lambda rule: rule.id)
+def test_a_rule_borrows_numbers_of_others_only(rule: Rule) -> None:
+    assert rule.id not in rule.borrows
+    assert set(rule.borrows) <= set(all_rules())
+
+
 def test_services_follow_from_the_declarations() -> None:
     book = load_rulebook(load())
     for rule in book.rules.values():
