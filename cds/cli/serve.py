@@ -22,6 +22,7 @@ from cds.cli.fixtures import load_story, story_names
 from cds.cli.page import demo_of
 from cds.cli.servers import NotStartedError, running
 from cds.cli.shift import shifted
+from cds.edge import Edge
 from cds.logs import configure
 from cds.sandbox import create_fhir_app
 from cds.settings import AuthMode, Settings, SettingsError, check_startup, is_loopback, load
@@ -129,7 +130,8 @@ async def demo_running(folder: Path, host: str, port: int) -> AsyncIterator[Runn
     """The demo on two ports, 0 for any free ones; what it stores lies in `folder`. Raises NotStartedError."""
     settings = served_demo_settings(folder, host, port)
     fhir_port = port + 1 if port else 0
-    async with running(create_fhir_app(demo_bundles(settings.now())), host, fhir_port) as fhir:
+    charts = Edge(create_fhir_app(demo_bundles(settings.now())), settings.cors_origins)
+    async with running(charts, host, fhir_port) as fhir:
         page = page_routes(partial(terminology, settings.site_map), demo_of(fhir, settings.now()))
         app = service(settings, test_clients=PUBLIC_TEST_CLIENTS, routes=page, explain=explained)
         async with running(app, host, port) as base:

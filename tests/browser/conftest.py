@@ -5,27 +5,29 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
 from cds.cli import serve
+from cds.cli.serve import RunningDemo
 
 CHROMIUM = Path("/usr/bin/chromium")
 
 
-@pytest.fixture(scope="module")
-def base() -> Iterator[str]:
-    """The base URL of a demo service with its FHIR server, in a thread of this process."""
-    found: list[str] = []
+@contextmanager
+def demo_in_thread() -> Iterator[RunningDemo]:
+    """A demo service with its FHIR server, in a thread of this process."""
+    found: list[RunningDemo] = []
     ready, loop = threading.Event(), asyncio.new_event_loop()
     stop = asyncio.Event()
 
     async def run() -> None:
         with TemporaryDirectory() as folder:
             async with serve.demo_running(Path(folder), "127.0.0.1", 0) as demo:
-                found.append(demo.base)
+                found.append(demo)
                 ready.set()
                 await stop.wait()
 
@@ -36,6 +38,13 @@ def base() -> Iterator[str]:
     loop.call_soon_threadsafe(stop.set)
     thread.join(20)
     loop.close()
+
+
+@pytest.fixture(scope="module")
+def base() -> Iterator[str]:
+    """The base URL of a demo service."""
+    with demo_in_thread() as demo:
+        yield demo.base
 
 
 @pytest.fixture(scope="module")

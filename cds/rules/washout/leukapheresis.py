@@ -445,7 +445,7 @@ def _unidentified(case: Case, draft: DrugRecord) -> Finding:
         rule=RULE,
         outcome=Outcome.CANNOT_CHECK,
         indicator=Indicator.INFO,
-        summary=msg("summary.unidentified", name=Text(draft.name)),
+        summary=msg("summary.unidentified", name=Text(draft.name or draft.reference)),
         subject=draft.reference,
         detail=(Paragraph(msg("detail.unidentified")),),
         evidence=(Evidence(draft.reference),),
