@@ -238,6 +238,8 @@ def read_condition(
     }
     concepts = _histology(_lineage(concepts | kinds, resource, b_cell_seen), resource, context)
     concepts = _told_from_second(_implications(concepts))
+    if "relapse" in concepts and clinical in ("", "active"):
+        clinical = "relapse"  # ICD-10-CM says it in the code: C91.02, in relapse
     sites = context.sites(resource.get("bodySite"))
     if concepts & _LYMPHOMAS and sites & _CNS_SITES:
         concepts |= {"cns_involvement"}
