@@ -7,7 +7,7 @@ decide the 48-hour test.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -341,5 +341,11 @@ def timing(case: Case) -> Iterator[Finding]:
             found = None if booking.start is None else _interval(case, booking.start)
             if found is not None:
                 yield _finding(case, found, booking.reference)
+        planned = _planned_infusion(case)
+        for booking in case.judged_appointments("lymphodepletion"):
+            found = None if planned is None else _interval(case, planned)
+            if found is not None:
+                # the booking may not be moved to where the infusion would have to go
+                yield replace(_finding(case, found, booking.reference), suggestions=())
     else:
         yield from _page(case)
