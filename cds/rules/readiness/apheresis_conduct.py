@@ -28,11 +28,10 @@ from cds.rules.evidence import of_drug, of_fact, of_observation
 from cds.rules.readiness.apheresis_volume import counts
 from cds.rules.readiness.blood_volume import blood_volume
 from cds.rules.readiness.checklist import NOTHING, Line, Status, checklist, shown
-from cds.rules.readiness.phase import candidate, infused
-from fhir_mapping.chart import Amount, DrugRecord, EventState, Procedure, Route, ServiceOrder
+from cds.rules.readiness.phase import candidate, collection_order, collection_running, infused
+from fhir_mapping.chart import Amount, DrugRecord, EventState, Route, ServiceOrder
 
 RULE = "readiness.apheresis-conduct"
-STEM_CELLS = "purpose_stem_cell_collection"
 _ACCESS = ("peripheral", "central_venous_catheter", "double_lumen_catheter")
 _CALCIUM = ("calcium_ionized", "calcium_corrected", "calcium_total")
 _RED_CELLS = ("red_cells", "red_cells_irradiated", "transfusion_rbc")
@@ -41,34 +40,12 @@ _OPEN = (EventState.ACTIVE, EventState.DRAFT, EventState.PLANNED, EventState.RUN
 _MET_ROUTES = (None, Route.INTRAVENOUS, Route.OTHER)
 
 
-def _collection_draft(case: Case) -> str | None:
-    """The drafted collection of CAR-T cells that is judged."""
-    if not candidate(case):
-        return None
-    for service in case.judged_services("leukapheresis"):
-        if STEM_CELLS not in service.purposes and "plasmapheresis" not in service.concepts:
-            return service.reference
-    return None
-
-
-def _running(case: Case) -> Procedure | None:
-    """The collection of this day: under way, or done today."""
-    for procedure in case.chart.procedures.of("leukapheresis"):
-        if STEM_CELLS in procedure.purposes or procedure.start is None:
-            continue
-        if procedure.start.date != case.today:
-            continue
-        if procedure.state in (EventState.RUNNING, EventState.DONE):
-            return procedure
-    return None
-
-
 def _today(case: Case) -> bool:
     """The collection takes place today: planned, under way or done."""
     course = case.chart.course
     planned = course.leukapheresis is not None and course.leukapheresis.date == case.today
     done = course.collected is not None and course.collected.date == case.today
-    return planned or done or (course.candidate and _running(case) is not None)
+    return planned or done or (course.candidate and collection_running(case) is not None)
 
 
 # --- rows
@@ -134,7 +111,7 @@ def _anticoagulant(case: Case) -> Line:
 
 def _calcium(case: Case) -> Line:
     """Any calcium below its own range since the collection began."""
-    procedure = _running(case)
+    procedure = collection_running(case)
     if procedure is None or procedure.start is None:
         return Line("calcium", Status.NOT_APPLICABLE)
     ended = procedure.state is EventState.DONE and procedure.end not in (None, procedure.start)
@@ -232,8 +209,15 @@ def _summary(finding: Finding, lines: dict[str, Line]) -> Message:
 @rule(RULE)
 def apheresis_conduct(case: Case) -> Iterator[Finding]:
     """One card on the order of the collection or on its day."""
-    resource = _collection_draft(case) if case.ordering else ""
-    if resource is None or infused(case) or not (case.ordering or _today(case)):
+    resource = ""
+    if case.ordering:
+        order = collection_order(case)
+        if order is None or not candidate(case):
+            return
+        resource = order.reference
+    elif not _today(case):
+        return
+    if infused(case):
         return
     rows = [_access(case), _rate(case), _anticoagulant(case), _calcium(case), _prime(case)]
     lines = {line.row: line for line in rows}

@@ -28,12 +28,11 @@ from cds.engine.rule import rule
 from cds.rules.dosing.white_cells import per_ul
 from cds.rules.readiness.blood_volume import blood_volume
 from cds.rules.readiness.checklist import Look, newest, with_number
-from cds.rules.readiness.phase import candidate
+from cds.rules.readiness.phase import candidate, collection_order
 from fhir_mapping.chart import Amount, Quantity
 
 RULE = "readiness.apheresis-volume"
 _LITRE = Decimal("0.1")
-_STEM_CELLS = "purpose_stem_cell_collection"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +88,10 @@ def _unknown(case: Case, resource: str, found: Counts) -> Finding:
 @rule(RULE)
 def apheresis_volume(case: Case) -> Iterator[Finding]:
     """Blood volumes and litres for the collection that is ordered."""
-    own = [s for s in case.judged_services("leukapheresis") if _STEM_CELLS not in s.purposes]
-    resource = own[0].reference if own else None
-    if resource is None or not candidate(case):
+    order = collection_order(case)
+    if order is None or not candidate(case):
         return
+    resource = order.reference
     found, p = counts(case), case.p(RULE)
     if not found.row:
         yield _unknown(case, resource, found)

@@ -28,7 +28,7 @@ from cds.rules.readiness.eligibility_therapy import (
 )
 from cds.rules.readiness.measures import performance_line
 from cds.rules.readiness.organs import clearance_brief, clearance_cell, renal_values
-from cds.rules.readiness.phase import candidate
+from cds.rules.readiness.phase import candidate, collection_booking, collection_order
 from cds.rules.renal import clearance
 from cds.rules.unread import CONDITIONS, unread
 from fhir_mapping.chart import (
@@ -254,13 +254,15 @@ def lines(case: Case) -> tuple[Line, ...]:
 def _resource(case: Case) -> str | None:
     """Order or booking judged; "" on the patient's page, None where nothing here concerns the rule."""
     if case.ordering:
-        for service in case.judged_services("leukapheresis", "car_t_infusion"):
-            return service.reference
-        for draft in case.judged_drugs("class_cell_gene_therapy", "car_t_infusion"):
-            return draft.reference
-        return None
+        judged = (
+            collection_order(case),
+            *case.judged_services("car_t_infusion"),
+            *case.judged_drugs("class_cell_gene_therapy", "car_t_infusion"),
+        )
+        return next((order.reference for order in judged if order is not None), None)
     if case.hook is Hook.APPOINTMENT_BOOK:
-        return next((b.reference for b in case.judged_appointments("leukapheresis")), None)
+        booking = collection_booking(case)
+        return None if booking is None else booking.reference
     return ""
 
 

@@ -31,7 +31,7 @@ from cds.engine.rule import Hook, rule
 from cds.rules.disease import Disease, disease, disease_concept, disease_evidence
 from cds.rules.readiness.checklist import OVERRIDES
 from cds.rules.readiness.history import History, history
-from cds.rules.readiness.phase import candidate
+from cds.rules.readiness.phase import candidate, collection_order
 from cds.rules.readiness.target import Antigen, AntigenResult, cd19_latest
 
 RULE = "readiness.indication"
@@ -133,11 +133,12 @@ def _resource(case: Case) -> str | None:
     """The draft judged; None where no draft concerns the rule. "" on the patient's page."""
     if not case.ordering:
         return ""
-    for draft in case.judged_drugs("tisagenlecleucel"):
-        return draft.reference
-    for service in case.judged_services("tisagenlecleucel", "car_t_infusion", "leukapheresis"):
-        return service.reference
-    return None
+    judged = (
+        *case.judged_drugs("tisagenlecleucel"),
+        *case.judged_services("tisagenlecleucel", "car_t_infusion"),
+        collection_order(case),
+    )
+    return next((order.reference for order in judged if order is not None), None)
 
 
 def _indicator(case: Case, answer: Answer) -> Indicator | None:

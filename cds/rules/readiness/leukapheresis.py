@@ -46,7 +46,7 @@ from cds.rules.readiness.organs import (
     recorded,
     renal_values,
 )
-from cds.rules.readiness.phase import candidate, collected
+from cds.rules.readiness.phase import candidate, collected, collection_booking, collection_order
 from cds.rules.readiness.tarlatamab_pregnancy import Potential, declared_pregnant, potential
 from cds.rules.renal import clearance
 from cds.rules.work_up import Found, look_for
@@ -449,9 +449,11 @@ def _transfusions(case: Case, found: tuple[Line, ...], day: date) -> tuple[Sugge
 
 def _resource(case: Case) -> str | None:
     if case.ordering:
-        return next((s.reference for s in case.judged_services("leukapheresis")), None)
+        order = collection_order(case)
+        return None if order is None else order.reference
     if case.hook is Hook.APPOINTMENT_BOOK:
-        return next((b.reference for b in case.judged_appointments("leukapheresis")), None)
+        booking = collection_booking(case)
+        return None if booking is None else booking.reference
     anchor = case.chart.course.leukapheresis
     if anchor is None or anchor.date is None:
         return None

@@ -13,6 +13,9 @@ from enum import StrEnum
 from cards.finding import Finding, Outcome, msg
 from cds.engine.case import Case, once_per_case
 from cds.engine.rule import rule
+from fhir_mapping.chart import Appointment, EventState, Procedure, ServiceOrder
+
+_OTHER_APHERESIS = frozenset({"plasmapheresis", "extracorporeal_photopheresis"})
 
 
 class Phase(StrEnum):
@@ -38,6 +41,30 @@ def collection_date(case: Case) -> date | None:
     """D_aph of the last collection done; None when not collected or its day is not on the chart."""
     done = case.chart.course.collected
     return None if done is None else done.date
+
+
+def _for_car_t(fact: ServiceOrder | Appointment | Procedure) -> bool:
+    """Not a collection of stem cells, an exchange of plasma or photopheresis (K2)."""
+    return "purpose_stem_cell_collection" not in fact.purposes and fact.concepts.isdisjoint(_OTHER_APHERESIS)
+
+
+def collection_order(case: Case) -> ServiceOrder | None:
+    """The drafted collection of CAR-T cells that is judged."""
+    return next((s for s in case.judged_services("leukapheresis") if _for_car_t(s)), None)
+
+
+def collection_booking(case: Case) -> Appointment | None:
+    """The booking of a collection of CAR-T cells that is judged."""
+    return next((b for b in case.judged_appointments("leukapheresis") if _for_car_t(b)), None)
+
+
+def collection_running(case: Case) -> Procedure | None:
+    """The collection of CAR-T cells of this day: under way, or done today."""
+    for procedure in case.chart.procedures.of("leukapheresis"):
+        today = procedure.start is not None and procedure.start.date == case.today
+        if today and procedure.state in (EventState.RUNNING, EventState.DONE) and _for_car_t(procedure):
+            return procedure
+    return None
 
 
 def ldc(case: Case) -> bool:
