@@ -74,7 +74,11 @@ _TAIL = re.compile(
 _SALT_TAIL = re.compile(rf"[\s,(]+(?:{_SALT})[\s)]*$")
 _SUFFIX = re.compile(r"-[a-z]{4}$")
 _VOLUME_FIRST = re.compile(r"^\d[\d.]* ml (?=[a-z])")  # RxNorm: "1 ML tarlatamab-dlle 10 MG/ML Injection"
-_PAIR = re.compile(r"^(.*\S)\s*[(\[]([^()\[\]]+)[)\]]$")
+# The strength that followed may have taken the closing bracket with it.
+_PAIR = re.compile(r"^(.*\S)\s*[(\[]([^()\[\]]+)[)\]]?$")
+_BILINGUAL = re.compile(r"^([\x20-\x7e]*[a-z][\x20-\x7e]*?)\s*([\u4e00-\u9fff]+)$")  # "actemra 安挺樂"
+_MARK = r"[*#◎☆★●※~]\s*|\((?:自費|健保|公費|專案|臨採|管制|化療|高警訊|冷藏)[^()]{0,6}\)\s*"
+_LEADING = re.compile(rf"^(?:{_MARK})*(?:(?:inj|injection|tab|tablets?|cap|capsules?|syrup)\.?\s+)?")
 _QUOTED = re.compile(r"[\"“”「『]([^\"“”「」『』]*)[\"“”」』]")
 _DRUG_KINDS = frozenset({"drug", "drug_class", "vaccine"})
 _LONGEST = 120  # a longer text is not a name; keeps the regular expressions linear
@@ -141,20 +145,23 @@ class NameIndex:
         return self._drug(words, drug_kinds)
 
     def _drug(self, words: str, kinds: Collection[str]) -> tuple[str, ...]:
-        if match := _PAIR.match(words):
-            first, second = (
-                self._of(part, kinds) or self._stripped(part, kinds)
-                for part in (_VOLUME_FIRST.sub("", match[1]), match[2])
-            )
-            if first and second:  # "brand (ingredient)": both halves must say the same
-                return tuple(c for c in first if c in second)
-        if found := self._stripped(_VOLUME_FIRST.sub("", words), kinds):
-            return found
+        """A formulary name: marks and a form before it, strength, form and salt behind it."""
+        bare = _VOLUME_FIRST.sub("", _LEADING.sub("", words))
         # Quotation marks hold the maker of a generic, dexamethasone "maker", or a brand.
-        for unquoted in (_QUOTED.sub(" ", words).strip(), _QUOTED.sub(r" \1 ", words).strip()):
-            found = () if unquoted == words else self._of(unquoted, kinds) or self._stripped(unquoted, kinds)
-            if found:
-                return found
+        for spelling in dict.fromkeys(
+            (bare, _QUOTED.sub(" ", bare).strip(), _QUOTED.sub(r" \1 ", bare).strip())
+        ):
+            for shorter in (spelling, *_shorter(spelling)):
+                if found := self._of(shorter, kinds):
+                    return found
+                halves = _PAIR.match(shorter) or _BILINGUAL.match(shorter)
+                if halves is None:
+                    continue
+                first, second = (
+                    self._of(half, kinds) or self._stripped(half, kinds) for half in halves.groups()
+                )
+                if first and second:  # "brand (ingredient)": both halves must say the same
+                    return tuple(c for c in first if c in second)
         return ()
 
     def _stripped(self, words: str, kinds: Collection[str]) -> tuple[str, ...]:
