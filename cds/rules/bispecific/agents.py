@@ -41,6 +41,14 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class ThirdDose:
+    """Days after the second dose of a new climb: too early before `floor`, undisputed from `clear` on."""
+
+    floor: int
+    clear: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ladder:
     """Everything that decides dose and date of one agent. The last step repeats."""
 
@@ -52,8 +60,9 @@ class Ladder:
     limits: tuple[Limit, ...]
     vials: tuple[Decimal, ...]
     trial_dose: Decimal | None
-    third_dose_floor: int
-    third_dose_clear: int
+    third_dose: ThirdDose | None
+    version: int
+    dated: date
 
     @property
     def doses(self) -> frozenset[Decimal]:
@@ -94,8 +103,9 @@ def agents_from(table: Parameters) -> Mapping[str, Agent]:
     for row in table.table("agents"):
         concept = str(row["agent"])
         enabled = row["status"] == "enabled"
-        ladder = _ladder(table, concept) if enabled else None
-        agents[concept] = Agent(concept, int(row["version"]), row["dated"], ladder)
+        version, dated = int(row["version"]), row["dated"]
+        ladder = _ladder(table, concept, version, dated) if enabled else None
+        agents[concept] = Agent(concept, version, dated, ladder)
     return agents
 
 
@@ -120,7 +130,13 @@ def _optional(table: Parameters, agent: str, cell: str) -> Decimal | None:
     return None
 
 
-def _ladder(table: Parameters, agent: str) -> Ladder:
+def _third_dose(table: Parameters, agent: str) -> ThirdDose | None:
+    floor = _optional(table, agent, "third_dose_floor_days")
+    clear = _optional(table, agent, "third_dose_clear_days")
+    return None if floor is None or clear is None else ThirdDose(int(floor), int(clear))
+
+
+def _ladder(table: Parameters, agent: str, version: int, dated: date) -> Ladder:
     steps = tuple(
         Step(
             str(row["step"]),
@@ -159,8 +175,9 @@ def _ladder(table: Parameters, agent: str) -> Ladder:
         limits,
         tuple(Decimal(str(v)) for v in vials),
         _optional(table, agent, "trial_dose_mg"),
-        _number(table, agent, "third_dose_floor_days"),
-        _number(table, agent, "third_dose_clear_days"),
+        _third_dose(table, agent),
+        version,
+        dated,
     )
 
 

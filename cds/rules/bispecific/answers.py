@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 from cards.finding import (
@@ -29,13 +29,14 @@ from cards.finding import (
     Text,
     msg,
 )
-from cds.rules.bispecific.agents import Ladder
+from cds.rules.bispecific.agents import Ladder, Limit
 from cds.rules.bispecific.history import DoseEvent, Kind
-from cds.rules.bispecific.ladder import OffReason
+from cds.rules.bispecific.ladder import Due, OffLadder, OffReason, restart_label
 from cds.rules.bispecific.orders import CRITICAL_ROWS, Judged, Row, undated
 from fhir_mapping.chart import Amount, DrugRecord, LossReason
 
 CATALOGUE = "dosing.tarlatamab-step-up"
+RESTART_CATALOGUE = "dosing.tarlatamab-restart"
 
 _OUTCOMES = {
     Row.UNREADABLE: Outcome.CANNOT_CHECK,
@@ -139,7 +140,13 @@ def correction(
     """Delete the draft, order the due dose once."""
     return Suggestion(
         key="correct",
-        label=m("suggest.correct", drug=Name(ladder.agent), dose=milligrams(dose), start=start),
+        label=m(
+            "suggest.correct",
+            drug=Name(ladder.agent),
+            dose=milligrams(dose),
+            route=m(f"given.{ladder.route.value}"),
+            start=start,
+        ),
         actions=(Delete(record.reference), Create(dose_order(ladder, dose, start))),
         recommended=recommended,
     )
@@ -180,6 +187,7 @@ def _texts(ladder: Ladder, judged: Judged, row: Row) -> dict[str, Shown]:
         values["late"] = Days(judged.late)
     if row is Row.ROUTE and judged.planned.record.route is not None:
         values["route"] = Name(judged.planned.record.route.value)
+        values["needed"] = m(f"given.{ladder.route.value}")
     return values
 
 
@@ -258,9 +266,15 @@ def _detail(ladder: Ladder, judged: Judged, events: Sequence[DoseEvent], row: Ro
         )
     if not judged.verified and row in (Row.RESTEP, Row.LATE) and judged.limit is not None:
         blocks.append(Bullet(m("detail.unverified", limit=Days(judged.limit.max_days))))
-    if row in (Row.THIRD_EARLY, Row.THIRD_OPEN):
-        blocks.append(Bullet(m("detail.third-unverified", clear=Days(ladder.third_dose_clear))))
+    if row in (Row.THIRD_EARLY, Row.THIRD_OPEN) and ladder.third_dose is not None:
+        blocks.append(Bullet(m("detail.third-unverified", clear=Days(ladder.third_dose.clear))))
+    blocks.append(table_line(ladder))
     return tuple(blocks)
+
+
+def table_line(ladder: Ladder) -> Block:
+    """Which edition of the agent table the numbers are from."""
+    return Bullet(m("detail.table", version=ladder.version, dated=ladder.dated))
 
 
 def _pick(values: dict[str, Shown], *keys: str) -> dict[str, Shown]:
@@ -303,6 +317,120 @@ def order_finding(
     )
 
 
+def unplaced_finding(rule: str, ladder: Ladder, off: OffLadder, events: Sequence[DoseEvent]) -> Finding:
+    """Patient view: the history cannot be placed."""
+    return Finding(
+        rule=rule,
+        outcome=Outcome.CANNOT_CHECK,
+        indicator=Indicator.WARNING,
+        summary=m("summary.unplaced", drug=Name(ladder.agent)),
+        detail=(
+            Paragraph(m("detail.given", drug=Name(ladder.agent))),
+            *event_bullets(events),
+            Bullet(m(f"off.{off.reason.value}")),
+            Paragraph(m("criterion.unplaced", drug=Name(ladder.agent))),
+        ),
+        values={"row": "D7", "history": off.reason.value},
+        evidence=event_evidence(events, ladder.agent),
+    )
+
+
+def plan_finding(rule: str, ladder: Ladder, due: Due, events: Sequence[DoseEvent], today: date) -> Finding:
+    """Patient view: the next dose of an unbroken ladder."""
+    outcome, key = _standing(due, today)
+    shown: dict[str, Shown] = {
+        "drug": Name(ladder.agent),
+        "dose": milligrams(due.dose),
+        "label": due.label,
+    }
+    values: dict[str, Scalar] = {"label": due.label, "due_dose_mg": due.dose}
+    detail: list[Block] = []
+    if events:
+        detail.append(Paragraph(m("detail.given", drug=Name(ladder.agent))))
+        detail += event_bullets(events)
+    if due.earliest is not None and due.on_schedule is not None and due.last_day is not None:
+        window: dict[str, Shown] = {
+            "earliest": due.earliest,
+            "due": due.on_schedule,
+            "last_day": due.last_day,
+        }
+        values |= {"earliest": due.earliest, "due_date": due.on_schedule, "last_date": due.last_day}
+        detail.append(Paragraph(m("detail.window", **shown, **window)))
+        if due.limit is not None and not due.limit.verified:
+            detail.append(Bullet(m("detail.unverified", limit=Days(due.limit.max_days))))
+            values["unverified"] = True
+        summary = m(f"summary.{key}", **shown, **window)
+    else:
+        summary = m("summary.plan-first", **shown)
+        detail.append(Paragraph(m("detail.plan-first", **shown)))
+    detail.append(table_line(ladder))
+    return Finding(
+        rule=rule,
+        outcome=outcome,
+        indicator=Indicator.INFO,
+        summary=summary,
+        detail=tuple(detail),
+        values=values,
+        evidence=event_evidence(events, ladder.agent),
+        until=due.earliest,
+    )
+
+
+def _standing(due: Due, today: date) -> tuple[Outcome, str]:
+    if due.earliest is None or due.on_schedule is None:
+        return Outcome.DUE, "plan-first"
+    if today < due.earliest:
+        return Outcome.WAIT, "plan-wait"
+    if today <= due.on_schedule:
+        return Outcome.DUE, "plan-due"
+    return Outcome.OVERDUE, "plan-overdue"
+
+
+def restart_finding(
+    rule: str, ladder: Ladder, limit: Limit, last: date, events: Sequence[DoseEvent], today: date
+) -> Finding:
+    """Patient view: the break was too long, the climb begins again."""
+    gap = (today - last).days
+    second = ladder.steps[1]
+    follow_up = today + timedelta(days=second.due_gap)
+    drug = Name(ladder.agent)
+    shown: dict[str, Shown] = {
+        "drug": drug,
+        "gap": Days(gap),
+        "last": last,
+        "limit": Days(limit.max_days),
+        "dose": milligrams(ladder.first.dose),
+    }
+    detail: list[Block] = [
+        Paragraph(m("detail.given", drug=drug)),
+        *event_bullets(events),
+        Paragraph(Message("detail.restart", shown, RESTART_CATALOGUE)),
+        Bullet(m("detail.follow-up", drug=drug, dose=milligrams(second.dose), day=follow_up)),
+    ]
+    if not limit.verified:
+        detail.append(Bullet(m("detail.unverified", limit=Days(limit.max_days))))
+    detail.append(table_line(ladder))
+    return Finding(
+        rule=rule,
+        outcome=Outcome.OVERDUE,
+        indicator=Indicator.WARNING,
+        summary=Message("summary.restart", shown, RESTART_CATALOGUE),
+        detail=tuple(detail),
+        values={
+            "row": limit.row + "'",
+            "label": restart_label(ladder),
+            "gap_days": gap,
+            "limit_days": limit.max_days,
+            "due_dose_mg": ladder.first.dose,
+            "last_dose": last,
+            "follow_up_date": follow_up,
+            "follow_up_dose_mg": second.dose,
+            "unverified": not limit.verified,
+        },
+        evidence=event_evidence(events, ladder.agent),
+    )
+
+
 __all__ = [
     "CATALOGUE",
     "Kind",
@@ -316,6 +444,10 @@ __all__ = [
     "milligrams",
     "msg",
     "order_finding",
+    "plan_finding",
+    "restart_finding",
     "shown_row",
+    "table_line",
+    "unplaced_finding",
     "written_dose",
 ]

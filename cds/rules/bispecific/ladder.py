@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
-from cds.rules.bispecific.agents import Ladder, Limit, Step
+from cds.rules.bispecific.agents import Ladder, Limit, Step, ThirdDose
 from cds.rules.bispecific.history import DoseEvent, Kind
 
 
@@ -149,8 +149,8 @@ def due_after(ladder: Ladder, place: Place) -> Due:
     if place.last is None or place.given == 0:
         return Due(ladder.first, label_after(ladder, place), ladder.first.dose, None, None, None, None)
     on_schedule = place.last + timedelta(days=step.due_gap)
-    if third_after_restart(place):
-        on_schedule = place.last + timedelta(days=ladder.third_dose_clear)
+    if third := third_after_restart(ladder, place):
+        on_schedule = place.last + timedelta(days=third.clear)
     return Due(
         step,
         label_after(ladder, place),
@@ -162,9 +162,9 @@ def due_after(ladder: Ladder, place: Place) -> Due:
     )
 
 
-def third_after_restart(place: Place) -> bool:
-    """The dose whose interval two readings of the label leave open."""
-    return place.restarted and place.broke_late and place.given == 2
+def third_after_restart(ladder: Ladder, place: Place) -> ThirdDose | None:
+    """The interval of the next dose, where it is the one that two readings of the label leave open."""
+    return ladder.third_dose if place.restarted and place.broke_late and place.given == 2 else None
 
 
 def broken(ladder: Ladder, place: Place, day: date) -> Limit | None:

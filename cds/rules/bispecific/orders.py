@@ -250,15 +250,15 @@ def _judge(ladder: Ladder, place: Place, planned: Planned, today: date, early_da
         return replace(base, row=Row.RESTEP, start=start, follow_up=_follow_up(ladder, dose, start))
     if mg != dose:
         return replace(base, row=Row.DOSE, start=correction)
-    third = third_after_restart(place) and limit is None and gap is not None
-    if third and gap is not None and gap < ladder.third_dose_floor - early_days:
-        clear = (place.last or day) + timedelta(days=ladder.third_dose_clear)
+    third = third_after_restart(ladder, place) if limit is None else None
+    if third and gap is not None and gap < third.floor - early_days:
+        clear = (place.last or day) + timedelta(days=third.clear)
         return replace(base, row=Row.THIRD_EARLY, start=max(today, clear), verified=False)
     if earliest is not None and day < earliest - timedelta(days=early_days):
         return replace(base, row=Row.EARLY, start=max(today, earliest))
     if not _repeats_fit(ladder, place, planned, early_days):
         return replace(base, row=Row.REPEAT, start=max(day, today))
-    if third and gap is not None and gap < ladder.third_dose_clear:
+    if third and gap is not None and gap < third.clear:
         return replace(base, row=Row.THIRD_OPEN, verified=False)
     if due.on_schedule is not None and limit is None and day > due.on_schedule:
         return replace(base, row=Row.LATE, late=(day - due.on_schedule).days)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from cards.finding import Bullet, Evidence, Finding, Indicator, Name, Outcome, Paragraph, msg
+from cards.finding import Bullet, Evidence, Finding, Indicator, Name, Outcome, Paragraph, Shown, msg
 from cds.engine.case import Case
-from cds.engine.rule import rule
+from cds.engine.rule import Hook, rule
 from cds.rules.bispecific import answers
 from cds.rules.bispecific.agents import Agent, Ladder, agents
 from cds.rules.bispecific.history import dose_events
-from cds.rules.bispecific.orders import judge_orders
+from cds.rules.bispecific.ladder import OffLadder, broken, due_after, place_of
+from cds.rules.bispecific.orders import Judged, judge_orders
+from cds.rules.bispecific.setting import unmonitored
 from cds.rules.bispecific.tarlatamab import DRUG, STEP_UP
 from cds.rules.evidence import of_drug
 from fhir_mapping.chart import DrugRecord, DrugState
@@ -52,11 +54,50 @@ def _judged(case: Case, ladder: Ladder, wanted: set[str]) -> Iterator[Finding]:
     for verdict in verdicts:
         if verdict.reference in wanted:
             yield answers.order_finding(RULE, ladder, verdict, events, blocked=None)
+            yield from _place(case, ladder, verdict)
+
+
+def _place(case: Case, ladder: Ladder, verdict: Judged) -> Iterator[Finding]:
+    """A first step outside a place that can treat CRS."""
+    encounter = unmonitored(case, ladder, verdict.planned.record, verdict.label)
+    if encounter is not None:
+        shown: dict[str, Shown] = {"drug": Name(ladder.agent), "label": verdict.label}
+        yield Finding(
+            rule=RULE,
+            outcome=Outcome.CAUTION,
+            indicator=Indicator.WARNING,
+            summary=msg("summary.setting", **shown),
+            subject=f"{verdict.reference}#setting",
+            detail=(Paragraph(msg("detail.class")), answers.table_line(ladder)),
+            values={"row": "setting", "label": verdict.label},
+            evidence=(Evidence(encounter.reference, value=encounter.class_code),),
+            resource=verdict.reference,
+        )
+
+
+def _plan(case: Case, ladder: Ladder) -> Iterator[Finding]:
+    """The next dose of an agent in use with a verified table."""
+    events = tuple(e for e in dose_events(case.chart, ladder.agent) if e.day is None or e.day <= case.today)
+    since = case.today - timedelta(days=case.p(STEP_UP).int("on_treatment_days"))
+    ordered = any(order.state is DrugState.ACTIVE for order in case.chart.orders(ladder.agent))
+    if not ordered and not any(e.day is not None and e.day >= since for e in events):
+        return
+    where = place_of(ladder, events, case.p(STEP_UP)["admin_dose_tolerance"])
+    if isinstance(where, OffLadder):
+        yield answers.unplaced_finding(RULE, ladder, where, events)
+        return
+    limit = broken(ladder, where, case.today)
+    if limit is not None and where.last is not None:
+        yield answers.restart_finding(RULE, ladder, limit, where.last, events, case.today)
+    else:
+        yield answers.plan_finding(RULE, ladder, due_after(ladder, where), events, case.today)
 
 
 def _in_use(case: Case, agent: Agent) -> Iterator[Finding]:
-    """Ordered, or given lately, without a verified table: one card of information."""
+    """Ordered, or given lately: the next dose, or without a verified table one card of information."""
     if agent.ladder is not None:
+        if case.hook is Hook.PATIENT_VIEW:
+            yield from _plan(case, agent.ladder)
         return
     since = case.now - timedelta(days=case.p(RULE).int("recent_days"))
     for record in reversed(case.chart.drugs.of(agent.concept)):

@@ -7,13 +7,12 @@ and every card says so.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 
-from cards.finding import Block, Bullet, Days, Finding, Indicator, Name, Outcome, Paragraph, Shown, msg
+from cards.finding import Finding, Indicator, Name, Outcome, Paragraph, msg
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
 from cds.rules.bispecific import answers
-from cds.rules.bispecific.ladder import OffLadder, broken, restart_label
+from cds.rules.bispecific.ladder import OffLadder, broken
 from cds.rules.bispecific.neuro import neuro_state
 from cds.rules.bispecific.orders import Row
 from cds.rules.bispecific.tarlatamab import (
@@ -80,50 +79,6 @@ def restart(case: Case) -> Iterator[Finding]:
         return
     ladder = tarlatamab_ladder()
     limit = broken(ladder, where, case.today)
-    if limit is None:
-        return
-    gap = (case.today - where.last).days
-    dose = ladder.first.dose
-    follow_up = case.today + timedelta(days=ladder.steps[1].due_gap)
-    shown: dict[str, Shown] = {
-        "drug": Name(DRUG),
-        "gap": Days(gap),
-        "last": where.last,
-        "limit": Days(limit.max_days),
-        "dose": answers.milligrams(dose),
-    }
-    events = tarlatamab_events(case)
-    detail: list[Block] = [
-        Paragraph(answers.m("detail.given", drug=Name(DRUG))),
-        *answers.event_bullets(events),
-        Paragraph(msg("detail.restart", **shown)),
-        Bullet(
-            answers.m(
-                "detail.follow-up",
-                drug=Name(DRUG),
-                dose=answers.milligrams(ladder.steps[1].dose),
-                day=follow_up,
-            )
-        ),
-    ]
-    if not limit.verified:
-        detail.append(Bullet(answers.m("detail.unverified", limit=Days(limit.max_days))))
-    yield Finding(
-        rule=RESTART,
-        outcome=Outcome.OVERDUE,
-        indicator=Indicator.WARNING,
-        summary=msg("summary.restart", **shown),
-        detail=tuple(detail),
-        values={
-            "row": limit.row + "'",
-            "label": restart_label(ladder),
-            "gap_days": gap,
-            "limit_days": limit.max_days,
-            "due_dose_mg": dose,
-            "last_dose": where.last,
-            "follow_up_date": follow_up,
-            "follow_up_dose_mg": ladder.steps[1].dose,
-            "unverified": not limit.verified,
-        },
-        evidence=answers.event_evidence(events, DRUG),
-    )
+    if limit is not None:
+        events = tarlatamab_events(case)
+        yield answers.restart_finding(RESTART, ladder, limit, where.last, events, case.today)

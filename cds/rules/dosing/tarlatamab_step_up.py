@@ -7,20 +7,14 @@ Rows D3-D7 and D9-D16; D1 and D2 speak through `dosing.tarlatamab-hold`, the res
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
 
 from cards.finding import (
-    Block,
-    Bullet,
-    Days,
     Finding,
     Indicator,
     Missing,
     Name,
     Outcome,
     Paragraph,
-    Scalar,
-    Shown,
     msg,
 )
 from cds.engine.case import Case
@@ -28,7 +22,7 @@ from cds.engine.rule import Hook, rule
 from cds.rules.bispecific import answers
 from cds.rules.bispecific.holds.rows import Action
 from cds.rules.bispecific.holds.state import hold_state
-from cds.rules.bispecific.ladder import Due, OffLadder, broken, due_after
+from cds.rules.bispecific.ladder import OffLadder, broken, due_after
 from cds.rules.bispecific.orders import RESTART_ROWS, Judged
 from cds.rules.bispecific.tarlatamab import (
     DRUG,
@@ -99,20 +93,7 @@ def _plan(case: Case) -> Iterator[Finding]:
     where = place(case)
     events = tarlatamab_events(case)
     if isinstance(where, OffLadder):
-        yield Finding(
-            rule=STEP_UP,
-            outcome=Outcome.CANNOT_CHECK,
-            indicator=Indicator.WARNING,
-            summary=msg("summary.unplaced", drug=Name(DRUG)),
-            detail=(
-                Paragraph(msg("detail.given", drug=Name(DRUG))),
-                *answers.event_bullets(events),
-                Bullet(msg(f"off.{where.reason.value}")),
-                Paragraph(msg("criterion.unplaced", drug=Name(DRUG))),
-            ),
-            values={"row": "D7", "history": where.reason.value},
-            evidence=answers.event_evidence(events, DRUG),
-        )
+        yield answers.unplaced_finding(STEP_UP, tarlatamab_ladder(), where, events)
         return
     ladder = tarlatamab_ladder()
     if history_unread(case) and not dosed(case):
@@ -125,52 +106,5 @@ def _plan(case: Case) -> Iterator[Finding]:
             unconcluded=True,
         )
         return
-    if broken(ladder, where, case.today):
-        return
-    due = due_after(ladder, where)
-    outcome, key = _standing(due, case.today)
-    shown: dict[str, Shown] = {
-        "drug": Name(DRUG),
-        "dose": answers.milligrams(due.dose),
-        "label": due.label,
-    }
-    values: dict[str, Scalar] = {"label": due.label, "due_dose_mg": due.dose}
-    detail: list[Block] = []
-    if events:
-        detail.append(Paragraph(msg("detail.given", drug=Name(DRUG))))
-        detail += answers.event_bullets(events)
-    if due.earliest is not None and due.on_schedule is not None and due.last_day is not None:
-        window: dict[str, Shown] = {
-            "earliest": due.earliest,
-            "due": due.on_schedule,
-            "last_day": due.last_day,
-        }
-        values |= {"earliest": due.earliest, "due_date": due.on_schedule, "last_date": due.last_day}
-        detail.append(Paragraph(msg("detail.window", **shown, **window)))
-        if due.limit is not None and not due.limit.verified:
-            detail.append(Bullet(msg("detail.unverified", limit=Days(due.limit.max_days))))
-            values["unverified"] = True
-        summary = msg(f"summary.{key}", **shown, **window)
-    else:
-        summary = msg("summary.plan-first", **shown)
-        detail.append(Paragraph(msg("detail.plan-first", **shown)))
-    yield Finding(
-        rule=STEP_UP,
-        outcome=outcome,
-        indicator=Indicator.INFO,
-        summary=summary,
-        detail=tuple(detail),
-        values=values,
-        evidence=answers.event_evidence(events, DRUG),
-        until=due.earliest,
-    )
-
-
-def _standing(due: Due, today: date) -> tuple[Outcome, str]:
-    if due.earliest is None or due.on_schedule is None:
-        return Outcome.DUE, "plan-first"
-    if today < due.earliest:
-        return Outcome.WAIT, "plan-wait"
-    if today <= due.on_schedule:
-        return Outcome.DUE, "plan-due"
-    return Outcome.OVERDUE, "plan-overdue"
+    if not broken(ladder, where, case.today):
+        yield answers.plan_finding(STEP_UP, ladder, due_after(ladder, where), events, case.today)

@@ -32,6 +32,7 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules import evidence as facts
 from cds.rules.bispecific import labs
+from cds.rules.bispecific.setting import unmonitored
 from cds.rules.bispecific.tarlatamab import (
     DRUG,
     before_first_dose,
@@ -49,7 +50,6 @@ from fhir_mapping.chart import (
     DrugRecord,
     DrugSource,
     DrugState,
-    Encounter,
     EventState,
     LossReason,
     Moment,
@@ -445,26 +445,10 @@ def _live_vaccine(case: Case, start: Moment) -> Iterator[Point]:
             )
 
 
-def _encounter_of(case: Case, record: DrugRecord) -> Encounter | None:
-    wanted = record.encounter
-    if not wanted:
-        first = record.timing.first
-        if first is None or first.date != case.today or not case.order.encounter:
-            return None
-        wanted = case.order.encounter
-    for encounter in case.chart.encounters:
-        if encounter.reference.rpartition("/")[2] == wanted.rpartition("/")[2]:
-            return encounter
-    return None
-
-
 def _setting(case: Case, record: DrugRecord, label: str) -> Iterator[Point]:
     """R17: the first two doses of a climb need a place that can treat CRS."""
-    ladder = tarlatamab_ladder()
-    monitored = {step.label for step in ladder.steps if step.monitored}
-    monitored |= {name.replace("C1", "R-") for name in monitored}
-    encounter = _encounter_of(case, record)
-    if label in monitored and encounter is not None and encounter.ambulatory:
+    encounter = unmonitored(case, tarlatamab_ladder(), record, label)
+    if encounter is not None:
         yield Point(
             "R17",
             Indicator.WARNING,

@@ -4,9 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from cards.finding import Finding, Indicator, Outcome
 from cds.engine.parameters import DataError, load_yaml, parameters_from
 from cds.engine.tables import shared_table
 from cds.rules.bispecific.agents import AgentError, agents, agents_from, ladder_of
+from tests.casebook.case_file import Written, findings_of
+
+RULE = "dosing.bispecific-step-up"
 
 HEAD = """
 tables:
@@ -21,8 +25,6 @@ CELLS = """
       - {agent: elranatamab, cell: infusion_minutes, value: 1, source: a test}
       - {agent: elranatamab, cell: cycle_days, value: 28, source: a test}
       - {agent: elranatamab, cell: vials_mg, value: [2, 5], source: a test}
-      - {agent: elranatamab, cell: third_dose_floor_days, value: 7, source: a test}
-      - {agent: elranatamab, cell: third_dose_clear_days, value: 7, source: a test}
 """
 LADDER = """
   ladder:
@@ -49,6 +51,32 @@ def test_a_complete_row_of_another_agent_loads_without_code(tmp_path: Path) -> N
     loaded = _loaded(tmp_path, HEAD + CELLS + LADDER + RESTART)
     ladder = loaded["elranatamab"].ladder  # type: ignore[index]
     assert [step.dose for step in ladder.steps] == [2, 5]
+
+
+def _answers(hook: str, *chart: object) -> list[Finding]:
+    raw = {"hook": hook, "now": "2025-03-06T08:00+08:00", "chart": list(chart), "encounter": "enc"}
+    found = findings_of(Written(RULE, "another agent", raw, Path("another-agent")))
+    return [finding for finding in found if finding.indicator is not None]
+
+
+def test_an_agent_added_as_data_is_judged_planned_and_placed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = _loaded(tmp_path, HEAD + CELLS + LADDER + RESTART)
+    monkeypatch.setattr("cds.rules.dosing.bispecific_step_up.agents", lambda: loaded)
+    order = {"draft": "elranatamab", "route": "route_subcutaneous", "at": "2025-03-06T09:00"}
+
+    [first] = _answers("order-sign", {**order, "dose": "5 mg"})
+    assert (first.values["row"], first.values["due_dose_mg"]) == ("D6", 2)
+    assert not _answers("order-sign", {**order, "dose": "2 mg"})
+
+    given = {"given": "elranatamab", "at": "2025-03-03T09:00", "dose": "2 mg"}
+    [plan] = _answers("patient-view", given)
+    assert (plan.outcome, plan.values["due_dose_mg"]) == (Outcome.DUE, 5)
+
+    visit = {"encounter": "AMB", "id": "enc", "from": "2025-03-06T07:00"}
+    [setting] = _answers("order-sign", visit, {**order, "dose": "2 mg"})
+    assert (setting.values["row"], setting.indicator) == ("setting", Indicator.WARNING)
 
 
 def test_a_row_with_an_unsourced_cell_is_refused_with_its_line(tmp_path: Path) -> None:
