@@ -241,19 +241,23 @@ def grade_car_hematotox(case: Case) -> Iterator[Finding]:
     if recorded is not None:
         values["recorded_score"] = recorded[0]
         detail.append(Bullet(msg("recorded", score=recorded[0], when=recorded[1].when)))
-    if score.group is not Group.UNCLEAR:
-        detail += _outlook(case, score.group)
-    if score.group is Group.HIGH:
+    group, summary = risk_group(case), _summary(score)
+    if group is not score.group and recorded is not None:
+        summary = msg(f"summary.recorded-{group.value}", score=recorded[0])
+        values["row"] = f"recorded-{group.value}"
+    if group is not Group.UNCLEAR:
+        detail += _outlook(case, group)
+    if group is Group.HIGH:
         detail.append(Bullet(msg("high.do")))
     detail.append(Paragraph(msg("criterion", days=case.p(RULE).int("window_days_before_ldc"))))
     missing = tuple(Missing(concept) for concept in score.missing)
     resource = _drafted(case) if case.ordering else ""
-    if score.group is Group.UNCLEAR:
+    if group is Group.UNCLEAR:
         yield Finding(
             rule=RULE,
             outcome=Outcome.RANGE,
             indicator=Indicator.INFO if case.ordering else None,
-            summary=_summary(score),
+            summary=summary,
             detail=tuple(detail),
             values=values,
             evidence=score.evidence,
@@ -262,12 +266,12 @@ def grade_car_hematotox(case: Case) -> Iterator[Finding]:
             unconcluded=True,
         )
         return
-    high = score.group is Group.HIGH
+    high = group is Group.HIGH
     yield Finding(
         rule=RULE,
         outcome=Outcome.HIGH if high else Outcome.LOW,
         indicator=Indicator.WARNING if high else Indicator.INFO,
-        summary=_summary(score),
+        summary=summary,
         detail=tuple(detail),
         values=values,
         evidence=score.evidence,

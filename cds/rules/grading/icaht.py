@@ -9,7 +9,9 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.after_cart import recorded_grade
 from cds.rules.dosing.gcsf import prophylaxis_due
+from cds.rules.evidence import of_observation
 from cds.rules.grading.icaht_episode import Early, IcahtState, Late, icaht_now
+from fhir_mapping.chart import Observation
 
 RULE = "grading.icaht"
 Value = str | int | bool
@@ -22,12 +24,24 @@ def _indicator(case: Case, grade: int) -> Indicator | None:
     return Indicator.CRITICAL if grade >= 3 else Indicator.WARNING
 
 
+def _clinician(case: Case) -> tuple[int, Observation] | None:
+    """The newest grade that a clinician recorded since the infusion."""
+    day0 = case.chart.course.day0
+    newest = case.chart.latest("icaht_grade")
+    grade = None if newest is None else recorded_grade(newest)
+    if newest is None or grade is None or day0 is None or newest.when.first_date < day0:
+        return None
+    return grade, newest
+
+
 def _recorded(case: Case) -> tuple[Block, ...]:
-    latest = case.chart.latest("icaht_grade")
-    grade = None if latest is None else recorded_grade(latest)
-    if latest is None or grade is None:
-        return ()
-    return (Bullet(msg("clinician", grade=grade, when=latest.when)),)
+    found = _clinician(case)
+    return () if found is None else (Bullet(msg("clinician", grade=found[0], when=found[1].when)),)
+
+
+def _clinician_value(case: Case) -> dict[str, Value]:
+    found = _clinician(case)
+    return {} if found is None else {"clinician_grade": found[0]}
 
 
 def _ended(state: IcahtState) -> tuple[Block, ...]:
@@ -71,6 +85,7 @@ def _early_detail(case: Case, early: Early) -> Iterator[Block]:
 def _early_card(case: Case, state: IcahtState, early: Early) -> Finding:
     values: dict[str, Value] = {"row": "early", "phase": "early", "day": state.day, **_early_values(early)}
     values["provisional"] = early.provisional
+    values |= _clinician_value(case)
     if early.high > early.low:
         values |= {"grade_min": early.low, "grade_max": early.high}
         outcome = Outcome.RANGE
@@ -100,7 +115,7 @@ def _early_card(case: Case, state: IcahtState, early: Early) -> Finding:
 
 
 def _late_card(case: Case, state: IcahtState, late: Late) -> Finding:
-    values: dict[str, Value] = {"row": "late", "phase": "late", "day": state.day}
+    values: dict[str, Value] = {"row": "late", "phase": "late", "day": state.day, **_clinician_value(case)}
     detail: list[Block] = []
     if state.early is not None:
         values["early_grade"] = state.early.low
@@ -137,6 +152,26 @@ def _late_card(case: Case, state: IcahtState, late: Late) -> Finding:
     )
 
 
+def _by_clinician(state: IcahtState, grade: int, recorded: Observation) -> Finding:
+    """Nothing can be counted: the grade is the clinician's."""
+    stated = recorded.component("icaht_phase")
+    phase = next((w for w in ("early", "late") if stated is not None and w in stated.codes), "")
+    values: dict[str, Value] = {"row": "clinician", "day": state.day, "clinician_grade": grade}
+    if phase:
+        values["phase"] = phase
+    return Finding(
+        rule=RULE,
+        outcome=graded(grade),
+        grade=grade,
+        indicator=Indicator.CRITICAL if grade >= 3 else Indicator.WARNING,
+        summary=msg("summary.clinician", grade=grade, day=state.day),
+        detail=(Bullet(msg("clinician", grade=grade, when=recorded.when)),),
+        values=values,
+        evidence=(of_observation(recorded),),
+        missing=(Missing("anc"),),
+    )
+
+
 def _nothing_to_count(case: Case, state: IcahtState) -> Finding:
     summary: Message = msg("summary.no-counts", day=state.day)
     return Finding(
@@ -157,7 +192,10 @@ def grade_icaht(case: Case) -> Iterator[Finding]:
     if state is None:
         return
     p = case.p(RULE)
-    if state.late is not None:
+    clinician = _clinician(case)
+    if state.late is None and state.early is None and clinician is not None and clinician[0]:
+        yield _by_clinician(state, *clinician)
+    elif state.late is not None:
         yield _late_card(case, state, state.late)
     elif state.early is not None and state.day <= p.int("early_shown_to_day"):
         yield _early_card(case, state, state.early)

@@ -427,10 +427,18 @@ def _state(case: Case, at: datetime, since: datetime) -> IcansState:
         if low == 0:
             state = replace(state, not_assessed=not_assessed, missing=names)
             if recorded is not None and recorded.grade is not None:
-                return replace(state, low=recorded.grade, high=recorded.grade, by_clinician=True)
+                grade = (
+                    recorded.grade if _died(case) else min(recorded.grade, 4)
+                )  # 5 is death (chart-facts T2)
+                return replace(state, low=grade, high=grade, by_clinician=True)
             return state
     open_ended = (cognition is None or bool(sedation)) and low < 4
     return replace(state, low=low, high=high, open_ended=open_ended, not_assessed=not_assessed, missing=names)
+
+
+def _died(case: Case) -> bool:
+    patient = case.chart.patient
+    return patient.deceased or patient.died is not None
 
 
 def _assessed(case: Case, at: datetime, within: timedelta) -> bool:
