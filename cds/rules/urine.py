@@ -87,4 +87,13 @@ def urine_output(case: Case, hours: Decimal) -> UrineOutput | None:
         return UrineOutput(sum(per_hour, Decimal(0)) / len(per_hour), None, hours, facts)
     if per_kg:
         return UrineOutput(None, sum(per_kg, Decimal(0)) / len(per_kg), hours, facts)
-    return None
+    return _of_a_day(case)
+
+
+def _of_a_day(case: Case) -> UrineOutput | None:
+    """The mean of a 24-hour collection that ended in the last day: all that some charts have."""
+    newest = case.chart.series("urine_output_24h").latest(case.now, timedelta(days=1))
+    quantity = None if newest is None else newest.value.quantity
+    if newest is None or quantity is None or quantity.comparator:
+        return None
+    return UrineOutput(quantity.value / 24, None, Decimal(24), (of_observation(newest),))

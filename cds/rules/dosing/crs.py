@@ -41,6 +41,7 @@ from cds.rules.dosing.steroid_course import (
 from cds.rules.dosing.tocilizumab import (
     adult_below_limit,
     allowance,
+    reported_line,
     tocilizumab_dose,
     tocilizumab_doses,
 )
@@ -188,6 +189,7 @@ def _tocilizumab_lines(case: Case, step: Step) -> Iterator[Block]:
     room = allowance(case, case.now)
     if given and given[-1].timing.first is not None:
         yield Bullet(msg("tocilizumab.given", count=len(given), last=given[-1].timing.first, left=room.left))
+    yield from reported_line(case)
     if not step.tocilizumab_wanted:
         if step.node is Node.N4B and step.icans:
             yield Bullet(msg("tocilizumab.icans", grade=step.icans))

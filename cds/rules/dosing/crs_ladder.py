@@ -131,14 +131,15 @@ def _comparable(case: Case, rate: Amount) -> Amount:
 
 
 def more_support(case: Case, index: datetime) -> bool:
-    """More vasopressor, oxygen flow or FiO2 now than at `index`."""
+    """More vasopressor, oxygen flow or FiO2 now than at `index`. One vasopressor in place of another is no
+    more than before."""
     start = therapy_start(case)
     assert start is not None
     before, now = _rates(case, index), _rates(case, case.now)
+    if len(now) > len(before):
+        return True
     for drug, rate in now.items():
-        if drug not in before:
-            return True
-        old = before[drug]
+        old = before.get(drug)
         if rate is not None and old is not None and rate.unit == old.unit and rate.value > old.value:
             return True
     then, today = crs_at(case, index).o2, crs_now(case).o2

@@ -31,6 +31,7 @@ from cds.rules.dosing.tocilizumab import (
     Allowance,
     adult_below_limit,
     allowance,
+    reported_line,
     suggestion,
     tocilizumab_dose,
     tocilizumab_doses,
@@ -279,6 +280,7 @@ def _judge(case: Case, draft: DrugRecord) -> Finding:
     blocks.append(Bullet(msg("detail.count", given=room.given, left=room.left)))
     if room.last is not None:
         blocks.append(Bullet(msg("detail.last", when=room.last)))
+    blocks += reported_line(case)
     if room.earliest is not None and room.given:
         blocks.append(Bullet(msg("detail.earliest", when=room.earliest)))
     if room.in_24_h is None or room.interval_met is None:

@@ -194,7 +194,9 @@ def steroid_in_force(case: Case) -> tuple[DrugRecord, ...]:
         and (d.timing.last is None or d.timing.last.latest >= case.now)
     )
     run = steroid_run(case)
-    return orders or (() if run is None else run.records[-1:])
+    if orders or run is None or run.last.latest < case.now - timedelta(days=1):
+        return orders
+    return run.records[-1:]
 
 
 def tier_name(case: Case, tier: Tier) -> Message:

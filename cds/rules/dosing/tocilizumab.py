@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from cards.finding import ONCE, Basis, Create, DrugProposal, Message, Missing, Suggestion
+from cards.finding import ONCE, Basis, Bullet, Create, DrugProposal, Message, Missing, Suggestion
 from cds.engine.case import Case, once_per_case
 from cds.rules.after_cart import doses_since, dosing_weight, therapy_start
 from cds.rules.body_size import Measure, is_adult
 from cds.rules.grading.fever import hours
-from fhir_mapping.chart import Amount, DrugRecord, Moment, Route
+from fhir_mapping.chart import Amount, DrugRecord, DrugSource, Moment, Route
 
 RULE = "dosing.crs-tocilizumab"
 MG = "mg"
@@ -59,6 +59,32 @@ def tocilizumab_doses(case: Case) -> tuple[DrugRecord, ...]:
     """Administrations since the infusion of this course, oldest first."""
     start = therapy_start(case)
     return () if start is None else doses_since(case, start, "tocilizumab")
+
+
+@once_per_case
+def reported_doses(case: Case) -> tuple[DrugRecord, ...]:
+    """Doses that are only reported, by statements: counts and intervals never rest on them."""
+    start = therapy_start(case)
+    return tuple(
+        d
+        for d in case.chart.drugs.of("tocilizumab")
+        if d.source is DrugSource.STATEMENT
+        and d.given
+        and start is not None
+        and d.timing.first is not None
+        and d.timing.first.latest >= start
+        and d.timing.first.earliest <= case.now
+    )
+
+
+def reported_line(case: Case) -> tuple[Bullet, ...]:
+    """What a card says of reported doses; nothing where there are none."""
+    reported = reported_doses(case)
+    if not reported:
+        return ()
+    when = reported[-1].timing.first
+    assert when is not None
+    return (Bullet(Message("detail.reported", {"count": len(reported), "last": when}, RULE)),)
 
 
 def _times(case: Case) -> tuple[Moment, ...]:
