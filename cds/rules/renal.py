@@ -1,5 +1,7 @@
 """Creatinine clearance as the rules use it (chart-facts L11): measured, else estimated, with its method.
 
+A clearance measured per 1.73 m2 counts once the patient's own body surface is known.
+
 Estimates: Cockcroft-Gault from 18 years (Cockcroft DW, Nephron 1976;16:31-41), bedside Schwartz below
 (Schwartz GJ, J Am Soc Nephrol 2009;20:629-637), whose result is per 1.73 m2. `egfr` of the laboratory never
 stands in for a clearance.
@@ -14,7 +16,7 @@ from enum import StrEnum
 
 from cards.finding import Evidence, Missing
 from cds.engine.case import Case
-from cds.rules.body_size import height, is_adult, weight
+from cds.rules.body_size import height, is_adult, surface, weight
 from cds.rules.evidence import of_observation
 from fhir_mapping.chart import LossReason, Observation
 
@@ -39,6 +41,7 @@ class Clearance:
         return "mL/min/{1.73_m2}" if self.method is Method.SCHWARTZ else "mL/min"
 
 
+_STANDARD_M2 = Decimal("1.73")
 _SEX_FACTOR = {"male": Decimal(1), "female": Decimal("0.85")}
 
 
@@ -74,6 +77,11 @@ def clearance(case: Case, days: int, body_days: int) -> Clearance:
     measured = _recent(case, "creatinine_clearance", days)
     if measured is not None and measured.value.quantity is not None:
         return Clearance(measured.value.quantity.value, Method.MEASURED, (of_observation(measured),))
+    of_area = _recent(case, "creatinine_clearance_bsa", days)
+    m2 = None if of_area is None else surface(case, body_days)
+    if of_area is not None and of_area.value.quantity is not None and m2 is not None and m2.value is not None:
+        value = of_area.value.quantity.value * m2.value / _STANDARD_M2
+        return Clearance(value, Method.MEASURED, (of_observation(of_area), *m2.evidence))
     creatinine = _recent(case, "creatinine", days)
     if creatinine is None or creatinine.value.quantity is None:
         return Clearance(None, missing=(lacking(case, "creatinine", days),))

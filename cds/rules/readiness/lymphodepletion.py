@@ -60,6 +60,7 @@ from fhir_mapping.chart import (
 
 RULE = "readiness.lymphodepletion"
 _BASELINE = ("crp", "ferritin", "ldh", "fibrinogen")
+_KIDNEY_TESTS = ("creatinine", "creatinine_clearance", "creatinine_clearance_bsa")
 _PANEL = ("sodium", "potassium", "creatinine")
 _IMAGING = ("pet_ct", "ct", "mri", "imaging_other")
 _MARROW = ("bone_marrow_aspiration", "marrow_biopsy", "marrow_blasts")
@@ -266,7 +267,7 @@ def _kidney(case: Case) -> Line:
     limits: dict[str, Shown] = {"limit": Amount(block, "mL/min"), "adjust": Amount(adjust, "mL/min")}
     renal = clearance(case, p.int("chemistry_max_age_days"), p.int("body_max_age_days"))
     start = since_collection(case)
-    tested = [e for e in renal.evidence if e.concept in ("creatinine", "creatinine_clearance")]
+    tested = [e for e in renal.evidence if e.concept in _KIDNEY_TESTS]
     old = start is not None and any(e.effective is not None and e.effective.latest < start for e in tested)
     if renal.value is None or old:
         missing = renal.missing or (Missing("creatinine"),)
