@@ -62,14 +62,28 @@ def _fold(ingredient: str, route: Route | None, records: list[DrugRecord]) -> Ex
     )
 
 
+def _with_unstated_route(
+    groups: dict[tuple[str, Route | None], list[DrugRecord]],
+) -> dict[tuple[str, Route | None], list[DrugRecord]]:
+    """Records without a route join those of the ingredient's one route, if that is a systemic one."""
+    joined = dict(groups)
+    for (ingredient, route), records in groups.items():
+        if route is not None:
+            continue
+        known = [r for (name, r) in groups if name == ingredient and r is not None]
+        if len(known) == 1 and known[0].systemic:
+            joined[ingredient, known[0]] = [*groups[ingredient, known[0]], *records]
+            del joined[ingredient, route]
+    return joined
+
+
 def read_exposures(drugs: Iterable[DrugRecord], drug_concepts: frozenset[str]) -> tuple[Exposure, ...]:
     """One per ingredient (of `drug_concepts`) and route, by ingredient."""
-    groups: dict[tuple[str, str], list[DrugRecord]] = {}
+    groups: dict[tuple[str, Route | None], list[DrugRecord]] = {}
     for record in drugs:
         if counts(record):
             for ingredient in record.ingredients:
                 if ingredient in drug_concepts:
-                    groups.setdefault((ingredient, record.route or ""), []).append(record)
-    return tuple(
-        _fold(ingredient, records[0].route, records) for (ingredient, _), records in sorted(groups.items())
-    )
+                    groups.setdefault((ingredient, record.route), []).append(record)
+    found = sorted(_with_unstated_route(groups).items(), key=lambda item: (item[0][0], item[0][1] or ""))
+    return tuple(_fold(ingredient, route, records) for (ingredient, route), records in found)
