@@ -177,8 +177,9 @@ def replacement(case: Case) -> Replacement:
         return Replacement(State.REPLACED, last, next_dose, (*given[-1:], *orders))
     if last is not None and not held and (case.today - last).days <= p.int("dose_days"):
         return Replacement(State.REPLACED, last, None, given[-1:])
-    if last is None and not held:
-        return Replacement(State.NEVER, None, None, ())
+    start = case.chart.course.last_day0
+    if not held and (last is None or (start is not None and last < start)):
+        return Replacement(State.NEVER, last, None, given[-1:])  # no hold after the infusion
     run, hold = _chain(case, last)
     released = len(run) >= p.int("release_tests")
     state = State.RELEASED if released else State.HELD

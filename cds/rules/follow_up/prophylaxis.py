@@ -12,9 +12,9 @@ from cds.engine.case import Case
 from cds.rules import evidence
 from cds.rules.after_cart import INFECTIONS
 from cds.rules.body_size import is_adult
-from cds.rules.steroids import active_on
+from cds.rules.steroids import active_on, systemic
 from cds.rules.unread import ORDERS, unread
-from fhir_mapping.chart import DrugRecord, DrugSource, DrugState, LossReason, add_months
+from fhir_mapping.chart import DrugRecord, DrugSource, DrugState, LossReason, Route, add_months
 
 TREATMENT = "purpose_treatment"
 _ENDED = (DrugState.STOPPED, DrugState.COMPLETED, DrugState.ON_HOLD)
@@ -89,6 +89,8 @@ def drug_use(case: Case, *drugs: str, recent_days: int = 1) -> DrugUse:
     past: list[DrugRecord] = []
     last: date | None = None
     for record in case.chart.drugs.of(*drugs):
+        if not systemic(record.route) and record.route is not Route.INHALED:
+            continue  # drops and creams prevent nothing; pentamidine is inhaled
         if active_on(record, case.today) or _given_lately(record, case.today, recent_days):
             active.append(record)
             continue

@@ -265,6 +265,7 @@ def _state(case: Case, found: Need) -> Finding | None:
         Paragraph(msg("detail.regimen", **_doses(case))),
         *((Bullet(msg("detail.azole-allergy")),) if wanted and _azole_allergy(case) else ()),
         *((Bullet(msg("detail.child")),) if wanted and not adult(case) else ()),
+        *((Bullet(msg("detail.fluconazole")),) if active and _only_fluconazole(use.active) else ()),
         *(_interactions(case) if wanted or any(r.is_any(frozenset(AZOLES)) for r in use.active) else ()),
     )
     return Finding(
@@ -298,6 +299,10 @@ def _partners(case: Case) -> tuple[DrugRecord, ...]:
     partners = [str(row["drug"]) for row in case.p(RULE).table("azole_interactions")]
     found = [d for d in case.chart.active_drugs(*partners) if steroids.active_on(d, case.today)]
     return (*found, *case.chart.drafts.drugs.of(*partners))
+
+
+def _only_fluconazole(records: tuple[DrugRecord, ...]) -> bool:
+    return all("fluconazole" in record.ingredients for record in records)
 
 
 def _interactions(case: Case) -> tuple[Bullet, ...]:
