@@ -150,7 +150,9 @@ def _identify(order: Json, concept: object, link: Json, context: Context) -> Ide
     flags = {Flag.BY_NAME} if found.by_name else set()
     if found.contradictory:
         context.losses.add(LossReason.CONTRADICTORY, name_of(order), text="contradictory codes")
-        return Identity(name=name, form=form, lot=lot, flags=frozenset(flags))
+        # codes of two vaccines are still an order of a vaccine: of unknown class
+        kept = frozenset({_ANY_VACCINE}) if _some_vaccine(found) else NO_CONCEPTS
+        return Identity(name=name, concepts=kept, form=form, lot=lot, flags=frozenset(flags))
     concepts = frozenset(found.concepts)
     named = name or _first_name(concepts, context)
     if not concepts and _some_vaccine(found):
