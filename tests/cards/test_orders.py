@@ -438,7 +438,7 @@ _CONCEPTS = st.sampled_from(
 _STARTS = (
     st.none()
     | st.dates(date(2000, 1, 1), date(2100, 1, 1))
-    | st.datetimes().map(lambda d: d.replace(year=2026))
+    | st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 31))
 )
 _DRUGS = st.builds(
     DrugProposal,
