@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test serve lint bench fuzz soak integration browser docs clean
+.PHONY: demo test serve lint bench fuzz soak integration browser docs site clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,12 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/yamllint --strict deploy mkdocs.yml
+	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes.yaml
+
+site: $(VENV)/.lint
+	$(BIN)/zensical build --strict
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.run
@@ -62,4 +68,4 @@ docs: $(STAMP)
 	$(BIN)/python -m cds.docs
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site .cache *.egg-info

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cards.sign_off import SignOff
 from cds.docs.markdown import NOTICE, cell, table
 from cds.engine.parameters import Parameter
 from cds.engine.rule import Rule
@@ -14,8 +15,13 @@ from fhir_mapping.terminology import Terminology
 _WORDS: Mapping[str, Mapping[str, str]] = {
     "en": {
         "title": "Rule catalogue",
-        "intro": "Every rule as declared. Clinical status of each rule: draft, unless the site's sign-off "
-        "file names who reviewed it and when; the card says which.",
+        "intro": "Every rule as declared, with the clinical status of this project's own sign-off file. A "
+        "hospital's sign-off file adds to it; the card says which holds. How to read a page: "
+        "[reading the rules](../../reading-rules.md).",
+        "status": "Clinical status", "draft": "draft, not yet reviewed by a clinician",
+        "reviewed": "reviewed by {who} on {when}",
+        "changed": "draft; version {version} was reviewed by {who} on {when}",
+        "count": "Rules: {rules}. Reviewed: {reviewed}.", "rule": "rule", "called": "title",
         "version": "version", "hooks": "hooks", "source": "Source", "reads": "Looks at",
         "numbers": "Numbers", "table": "Table", "notes": "Known ambiguities",
         "rides": "Speaks on the card of",
@@ -25,8 +31,11 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
     },
     "zh_TW": {
         "title": "規則目錄",
-        "intro": "依宣告產生之全部規則。各規則之臨床狀態為草案，除非院所簽核檔載明審閱者與日期；"
-        "卡片上會註明。",
+        "intro": "依宣告產生之全部規則，並列本專案簽核檔之臨床狀態。院所簽核檔另行補充；卡片上會註明。"
+        "閱讀方式：[規則說明](../../reading-rules.zh-TW.md)。",
+        "status": "臨床狀態", "draft": "草案，尚未經臨床人員審閱", "reviewed": "{who} 於 {when} 審閱",
+        "changed": "草案；第 {version} 版曾由 {who} 於 {when} 審閱",
+        "count": "規則：{rules} 條。已審閱：{reviewed} 條。", "rule": "規則", "called": "名稱",
         "version": "版本", "hooks": "hook", "source": "來源", "reads": "判讀項目",
         "numbers": "數值", "table": "表", "notes": "已知疑義", "rides": "併入此規則之卡片",
         "helper": "輔助規則：不出卡片", "off": "預設關閉，由院所設定檔啟用",
@@ -37,7 +46,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
 _FOLDERS = {"en": "en", "zh_TW": "zh-TW"}
 
 
-def catalogue(book: Rulebook) -> dict[str, str]:
+def catalogue(book: Rulebook, sign_offs: Mapping[str, SignOff]) -> dict[str, str]:
     """Pages by path below docs/: an index of each language and one page per domain."""
     found: dict[str, str] = {}
     domains: dict[str, list[Rule]] = {}
@@ -45,22 +54,36 @@ def catalogue(book: Rulebook) -> dict[str, str]:
         domains.setdefault(rule.domain, []).append(rule)
     for language, folder in _FOLDERS.items():
         words = _WORDS[language]
-        lines = [f"# {words['title']}", NOTICE, words["intro"]]
+        valid = [id for id, item in sign_offs.items() if item.version == book.rules[id].version]
+        counted = words["count"].format(rules=len(book.rules), reviewed=len(valid))
+        lines = [f"# {words['title']}", NOTICE, words["intro"], counted]
         for domain, rules in domains.items():
             listed = [
-                f"- [{rule.id}]({domain}.md#{rule.id.replace('.', '')}): {cell(rule.title[language])}"
+                f"| [{rule.id}]({domain}.md#{rule.id.replace('.', '')}) | {cell(rule.title[language])} "
+                f"| {rule.version} | {_status(rule, sign_offs, words)} |"
                 for rule in rules
             ]
-            lines += [f"## {domain}", "\n".join(listed)]
+            headings = table([words[key] for key in ("rule", "called", "version", "status")], ())
+            lines += [f"## {domain}", "\n".join([*headings, *listed])]
             page = [f"# {domain}", NOTICE]
             for rule in rules:
-                page += _rule(rule, language, book.terminology)
+                page += _rule(rule, language, book.terminology, _status(rule, sign_offs, words))
             found[f"rules/{folder}/{domain}.md"] = "\n\n".join(page) + "\n"
         found[f"rules/{folder}/index.md"] = "\n\n".join(lines) + "\n"
     return found
 
 
-def _rule(rule: Rule, language: str, terminology: Terminology) -> list[str]:
+def _status(rule: Rule, sign_offs: Mapping[str, SignOff], words: Mapping[str, str]) -> str:
+    found = sign_offs.get(rule.id)
+    if found is None:
+        return words["draft"]
+    key = "reviewed" if found.version == rule.version else "changed"
+    return cell(
+        words[key].format(who=found.reviewed_by, when=found.reviewed_on.isoformat(), version=found.version)
+    )
+
+
+def _rule(rule: Rule, language: str, terminology: Terminology, status: str) -> list[str]:
     words = _WORDS[language]
     facts = [terminology.fact(fact) for fact in rule.facts]
     titles = [fact.title_en if language == "en" else fact.title_zh_tw for fact in facts]
@@ -69,6 +92,7 @@ def _rule(rule: Rule, language: str, terminology: Terminology) -> list[str]:
     lines = [
         f"## {rule.id}",
         f"**{cell(rule.title[language])}** ({words['version']} {rule.version}; {words['hooks']}: {hooks})",
+        f"{words['status']}: {status}",
         f"{words['source']}: {cell(rule.source.citation)}{url}",
     ]
     if rule.helper:

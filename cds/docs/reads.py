@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from cds.docs.markdown import NOTICE, table
 from cds.engine.rulebook import Rulebook
+from cds.prefetch import KEYS, PATIENT, KeySpec
 from fhir_mapping.terminology import Terminology
 
 _SYSTEMS = {
@@ -16,6 +17,13 @@ _SYSTEMS = {
     "http://hl7.org/fhir/sid/cvx": "CVX",
     "http://hl7.org/fhir/sid/icd-10-cm": "ICD-10-CM",
 }
+
+
+def _key(key: KeySpec) -> tuple[str, ...]:
+    back = "" if key.look_back is None else f"{key.look_back} d"
+    required = " Required." if key.name == PATIENT else ""
+    scope = " Scope: at least one of these keys is required." if key.scope else ""
+    return f"`{key.name}`", f"`{key.template}`", f"{key.note}{required}{scope}", back
 
 
 def _codes(terminology: Terminology, concept: str) -> str:
@@ -45,12 +53,23 @@ def integrators(book: Rulebook) -> str:
         for fact_id in rule.facts:
             read_by[fact_id].add(rule.domain)
     concepts = sorted({concept for fact in facts for concept in fact.concepts})
+    types = sorted({kind for service in book.services.values() for kind in service.needs.resource_types})
+    scopes = ", ".join(f"`patient/{kind}.rs`" for kind in types)
     parts = [
         "# What the services read",
         NOTICE,
         "Any code listed here is understood; `urn:tcell-cds:concept` codes (the concept ids) always are, and "
         "a site map adds the hospital's own. Values in other UCUM units are converted to the unit shown. How "
         "keys and failures are answered: [integration.md](integration.md).",
+        "## Access",
+        f"SMART scopes that suffice: {scopes} (version 1: `.read`). "
+        "Searches use `patient`, `code`, `category`, `status`, `_sort` and `_count`.",
+        "## Prefetch keys",
+        "Each key has one text in all services; the codes of `{codes}` are in discovery. A site replaces a "
+        "template by its key name in the site file (`[prefetch]`).",
+        "\n".join(
+            table(("key", "template", "what", "rules look back"), [_key(key) for key in KEYS.values()])
+        ),
         "## Services",
         "\n".join(table(("service", "resource types", "prefetch keys"), services)),
         "## Facts",

@@ -12,7 +12,7 @@ from cds.settings import PREFIX, Settings
 from fhir_mapping.terminology import load
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = pages()
+PAGES = pages(DOCS / "sign-off.toml")
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -36,3 +36,18 @@ def test_every_setting_is_described() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description
         assert f"`{PREFIX}{name.upper()}`" in PAGES["settings.md"]
+
+
+def test_the_catalogue_tells_who_reviewed_what(tmp_path: Path) -> None:
+    book = load_rulebook(load(), None)
+    rule = book.rules["washout.leukapheresis"]
+    signed = tmp_path / "sign-off.toml"
+    signed.write_text(
+        f'[rules."{rule.id}"]\nversion = {rule.version}\nreviewed_by = "A | B"\nreviewed_on = 2026-03-01\n'
+        f'[rules."grading.crs"]\nversion = 0\nreviewed_by = "C"\nreviewed_on = 2026-03-02\n',
+        encoding="utf-8",
+    )
+    found = pages(signed)
+    assert "Clinical status: reviewed by A \\| B on 2026-03-01" in found["rules/en/washout.md"]
+    assert "臨床狀態: 草案；第 0 版曾由 C 於 2026-03-02 審閱" in found["rules/zh-TW/grading.md"]
+    assert "Reviewed: 1." in found["rules/en/index.md"]
