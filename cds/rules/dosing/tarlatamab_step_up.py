@@ -7,6 +7,7 @@ Rows D3-D7 and D9-D16; D1 and D2 speak through `dosing.tarlatamab-hold`, the res
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from cards.finding import (
     Finding,
@@ -23,7 +24,7 @@ from cds.rules.bispecific import answers
 from cds.rules.bispecific.holds.rows import Action
 from cds.rules.bispecific.holds.state import hold_state
 from cds.rules.bispecific.ladder import OffLadder, broken, due_after
-from cds.rules.bispecific.orders import RESTART_ROWS, Judged
+from cds.rules.bispecific.orders import RESTART_ROWS, Judged, Row
 from cds.rules.bispecific.tarlatamab import (
     DRUG,
     STEP_UP,
@@ -35,6 +36,7 @@ from cds.rules.bispecific.tarlatamab import (
     tarlatamab_ladder,
     under_judgement,
 )
+from cds.rules.bispecific.toxicity import crs_history
 from cds.rules.readiness.tarlatamab_pregnancy import Pregnancy, pregnancy
 from fhir_mapping.chart import LossReason
 
@@ -53,8 +55,21 @@ def order_findings(case: Case, rule_id: str) -> Iterator[Finding]:
         if restart is (rule_id == STEP_UP):
             continue
         yield answers.order_finding(
-            rule_id, tarlatamab_ladder(), judged, tarlatamab_events(case), blocked=blocked
+            rule_id,
+            tarlatamab_ladder(),
+            _slower_allowed(case, judged),
+            tarlatamab_events(case),
+            blocked=blocked,
         )
+
+
+def _slower_allowed(case: Case, judged: Judged) -> Judged:
+    """After CRS a slower infusion is no point to make (row D15)."""
+    minutes, history = judged.planned.record.timing.infusion_minutes, crs_history(case)
+    slower = minutes is not None and minutes > tarlatamab_ladder().infusion_minutes
+    if not slower or history is None or not history.ever:
+        return judged
+    return replace(judged, extra=tuple(row for row in judged.extra if row is not Row.DURATION))
 
 
 @rule(STEP_UP)
