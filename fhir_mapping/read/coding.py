@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fhir_mapping.read.remembered import LONGEST_TEXT, Remembered
 from fhir_mapping.read.shape import Json, obj, objs, text
-from fhir_mapping.read.tables import compatible
+from fhir_mapping.read.tables import billed_together, compatible
 from fhir_mapping.terminology import Terminology
 
 NO_CONCEPTS: frozenset[str] = frozenset()
@@ -83,7 +83,8 @@ class Codes:
             return self._plain[system, code]
         except KeyError:
             concepts = self.terminology.concepts_for(system, code)
-            known = Coded(frozenset(concepts), coded=True) if concepts else None
+            plain = bool(concepts) and not self.bills_several(system, concepts)
+            known = Coded(frozenset(concepts), coded=True) if plain else None
             self._plain[system, code] = known
             return known
 
@@ -92,17 +93,19 @@ class Codes:
         shown = names[0] if names else ""
         coded = any(code for _, code, _ in parts)
         sets: list[frozenset[str]] = []
+        billed: list[frozenset[str]] = []
         unsure: set[str] = set()
         confirmed: set[str] = set()
         for system, code, _ in parts:
             known = self.terminology.concepts_for(system, code) if code else ()
             if known:
-                sets.append(frozenset(known))
+                (billed if self.bills_several(system, known) else sets).append(frozenset(known))
             elif code and (doubtful := self.terminology.unverified_for(system, code)):
                 unsure.update(doubtful)
                 alone = len(self._essence(frozenset(doubtful))) == 1
                 if alone and any(self.terminology.is_published_name(system, code, name) for name in names):
                     confirmed.update(doubtful)
+        sets += self._billed(billed, frozenset().union(*sets), names, kinds)
         if sets:
             merged = self.merge(sets)
             if merged is None:
@@ -116,6 +119,24 @@ class Codes:
             if kinds and (found := self.terminology.by_name(name, kinds)):
                 return Coded(frozenset(found), text=shown, by_name=True, coded=coded)
         return Coded(unsure=frozenset(unsure), text=shown, coded=coded)
+
+    def bills_several(self, system: str, concepts: Iterable[str]) -> bool:
+        """A billing item of several analytes: another code or the text says which one."""
+        return self.terminology.is_billing_item(system) and any(c in billed_together() for c in concepts)
+
+    def _billed(
+        self, items: list[frozenset[str]], told: frozenset[str], names: list[str], kinds: frozenset[str]
+    ) -> list[frozenset[str]]:
+        """What billing items add to the concepts `told` by other codes: the analyte that the text names, else
+        the item itself; nothing where an analyte of the item is told already."""
+        found: list[frozenset[str]] = []
+        for item in items:
+            analytes = frozenset().union(*(billed_together().get(c, NO_CONCEPTS) for c in item))
+            if told & analytes:
+                continue
+            named = (frozenset(self.terminology.by_name(name, kinds)) for name in names if kinds)
+            found.append(next((analyte for analyte in named if analyte & analytes), item))
+        return found
 
     def _named(self, concept: str, names: Iterable[str]) -> bool:
         """A text or display that says the same as an unverified code."""

@@ -131,9 +131,10 @@ class Observations:
         """Make the next Observation of this code and subject a usual one."""
         pairs = codings(resource.get("code"))
         if len(pairs) == 1:
-            concepts = self._context.codes.terminology.concepts_for(*pairs[0])
-            if len(concepts) == 1 and concepts[0] in index:
-                usual[pairs[0]] = concepts[0]
+            codes, (system, code) = self._context.codes, pairs[0]
+            concepts = codes.terminology.concepts_for(system, code)
+            if len(concepts) == 1 and concepts[0] in index and not codes.bills_several(system, concepts):
+                usual[system, code] = concepts[0]
         reference = obj(resource.get("subject")).get("reference")
         if not isinstance(reference, str) or reference.startswith("#"):
             return

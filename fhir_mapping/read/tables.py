@@ -21,3 +21,12 @@ def compatible() -> frozenset[tuple[str, str]]:
     """Pairs of concepts that one CodeableConcept may name together, in both directions."""
     pairs = {(row["broader"], row["narrower"]) for row in rows("compatible")}
     return frozenset(pairs | {(narrow, broad) for broad, narrow in pairs})
+
+
+@cache
+def billed_together() -> dict[str, frozenset[str]]:
+    """Analytes that one billing item stands for besides its own concept."""
+    found: dict[str, set[str]] = {}
+    for row in rows("billed_together"):
+        found.setdefault(row["billed"], set()).add(row["analyte"])
+    return {billed: frozenset(analytes) for billed, analytes in found.items()}

@@ -189,7 +189,9 @@ class Values:
             text=shown,
         )
         if traits.integer and grade is None and not answers:
-            return replace(value, number=self._score(shown, traits))
+            coded = (self._codes.terminology.score(traits.concept, *pair) for pair in codings(raw))
+            points = next((score for score in coded if score is not None), None)
+            return replace(value, number=self._score(shown, traits) if points is None else points)
         if value.empty:
             written = codings(raw)
             return replace(value, text=written[0][1]) if written else Unreadable(LossReason.MALFORMED)

@@ -68,6 +68,10 @@ class Terminology:
             self._unsure[system, code] = found
         return found
 
+    def is_billing_item(self, system: str) -> bool:
+        """Whether a code of this system names what is billed: often several analytes under one code."""
+        return self._content.systems.canonical(system) == uri.NHI_ORDER
+
     def is_published_name(self, system: str, code: str, name: str) -> bool:
         """Whether `name` is what an unverified code is called where it is published."""
         canonical = self._content.systems.canonical(system)
@@ -233,6 +237,13 @@ class Terminology:
         if found := self._answer("severity", system, code, text):
             return Severity(int(found[-1]), derived=True)
         return None
+
+    def score(self, concept: str, system: str, code: str) -> int | None:
+        """The points that a coded answer of this scale stands for (S14), else None."""
+        found = self._vocabularies.by_code(
+            concept, self._content.systems.canonical(system), code.strip(), None
+        )
+        return int(found) if found else None
 
     def route(self, system: str | None, code: str | None, text: str | None = None) -> str | None:
         """Route concept id (`route_intravenous`) of a coding, else of its text."""

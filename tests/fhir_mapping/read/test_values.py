@@ -249,6 +249,33 @@ def test_an_unverified_code_of_several_analytes_needs_its_name() -> None:
     assert not seen.series("cmv_pcr").items
 
 
+@pytest.mark.parametrize(
+    ("item", "beside", "value", "concept"),
+    [
+        ("08011C", {"text": "血小板"}, (45, "10*3/uL"), "platelets"),
+        ("08011C", cc("wbc"), (3, "10*3/uL"), "wbc"),
+        ("08026C", {"text": "INR"}, (1.2, "{INR}"), "inr"),
+        ("08026C", {"text": "PT"}, (12, "s"), "pt"),
+        ("08026C", {}, (12, "s"), "pt"),
+        ("09015C", cc("egfr"), (60, "mL/min/{1.73_m2}"), "egfr"),
+    ],
+)
+def test_a_billing_item_of_several_analytes_is_told_by_another_code_or_the_text(
+    item: str, beside: dict[str, Any], value: tuple[float, str], concept: str
+) -> None:
+    code = {**beside, "coding": [{"system": NHI_LAB, "code": item}, *beside.get("coding", [])]}
+    seen = chart(obs(code, value), obs(code, value, "2025-04-15T08:00:00+08:00", id="earlier"))
+    assert len(seen.series(concept)) == 2
+    assert not seen.losses
+
+
+def test_a_billing_item_of_another_analyte_contradicts() -> None:
+    code = {"coding": [{"system": NHI_LAB, "code": "09022C"}, *cc("sodium")["coding"]]}
+    seen = chart(obs(code, (140, "mmol/L")))
+    assert not seen.series("sodium").items
+    assert [loss.reason.value for loss in seen.losses] == ["contradictory"]
+
+
 def test_unit_and_property_of_the_code_disagree() -> None:
     code = {
         "coding": [
