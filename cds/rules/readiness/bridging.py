@@ -133,7 +133,7 @@ def _order(case: Case, draft: DrugRecord, first: bool) -> Finding:
         rule=RULE,
         outcome=outcome,
         indicator=indicator,
-        summary=msg(key, drug=drug, cycles=number, days=days or 0),
+        summary=msg(key, drug=drug, cycles=number, days=days or 0, limit=p.int("many_cycles")),
         subject=draft.reference,
         detail=tuple(detail),
         values=dict(values),

@@ -26,7 +26,7 @@ from cds.rules.body_size import surface
 from cds.rules.disease import Disease, disease, disease_evidence
 from cds.rules.evidence import of_observation
 from cds.rules.readiness.biology import Mark, Spread, central_disease, extramedullary, marker
-from cds.rules.readiness.bridging_course import bridging_time, causes, drafts
+from cds.rules.readiness.bridging_course import bridging_time, causes, drafts, intervals
 from cds.rules.readiness.checklist import newest, with_number
 from fhir_mapping.chart import Amount, ConditionState
 
@@ -89,7 +89,14 @@ def _options(case: Case, chosen: str) -> Table:
         if allergic:
             note = msg("cell.allergy", drugs=Items(tuple(Name(d) for d in allergic)))
         option = row["option"]
-        rows.append((msg(f"tier.{row['tier']}"), msg(f"option.{option}"), msg(f"interval.{option}"), note))
+        rows.append(
+            (
+                msg(f"tier.{row['tier']}"),
+                msg(f"option.{option}"),
+                msg(f"interval.{option}", **intervals(case)),
+                note,
+            )
+        )
     return Table(header, tuple(rows))
 
 
@@ -111,12 +118,17 @@ def bridging_all(case: Case) -> Iterator[Finding]:
     philadelphia = marker(case, "ph_positive")
     if philadelphia is not None and philadelphia.mark is Mark.PRESENT:
         values["ph_positive"] = True
-        detail.append(Bullet(msg("note.tki")))
+        detail.append(Bullet(msg("note.tki", **intervals(case))))
         evidence = (*evidence, *philadelphia.evidence)
     if central_disease(case).active:
         values["cns"] = True
         detail.append(
-            Bullet(msg("note.methotrexate-harm" if _methotrexate_harmed(case) else "note.methotrexate"))
+            Bullet(
+                msg(
+                    "note.methotrexate-harm" if _methotrexate_harmed(case) else "note.methotrexate",
+                    **intervals(case),
+                )
+            )
         )
     area = surface(case, p.int("body_max_age_days"))
     if area.value is not None and chosen in ("", "low", "intermediate"):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
-from cards.finding import Evidence
+from cards.finding import Evidence, Shown
 from cds.engine.case import Case, once_per_case
 from cds.rules.drug_classes import drug_classes
 from cds.rules.evidence import of_drug, of_fact
@@ -14,6 +14,20 @@ from cds.rules.readiness.phase import collected, collection_date, infused
 from fhir_mapping.chart import Condition, DrugRecord, EventState
 
 ANTIBODIES = ("blinatumomab", "inotuzumab_ozogamicin")
+
+
+def intervals(case: Case) -> dict[str, Shown]:
+    """Days that bridging must end before lymphodepletion, as the washout rule has them (Table 4)."""
+    p = case.p("washout.lymphodepletion")
+    return {
+        "standard": p.int("B3_days"),
+        "high_low": p.int("B1_low_days"),
+        "high_full": p.int("B1_full_days"),
+        "radiotherapy": p.int("radiotherapy_lymphoma_floor_days"),
+        "tki": p.int("B6_days"),
+        "ibrutinib": p.int("B7_lymphoma_days"),
+        "imid": p.int("B9_days"),
+    }
 
 
 def bridging_time(case: Case) -> bool:

@@ -25,7 +25,7 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.disease import disease, disease_evidence
 from cds.rules.evidence import of_fact
-from cds.rules.readiness.bridging_course import antineoplastic, bridging_time, causes
+from cds.rules.readiness.bridging_course import antineoplastic, bridging_time, causes, intervals
 from cds.rules.readiness.checklist import OVERRIDES
 from fhir_mapping.chart import ConditionState
 
@@ -41,7 +41,9 @@ def _options(case: Case) -> Table:
         note: Shown = msg("cell.none")
         if allergic:
             note = msg("cell.allergy", drugs=Items(tuple(Name(d) for d in allergic)))
-        rows.append((msg(f"option.{row['option']}"), msg(f"interval.{row['option']}"), note))
+        rows.append(
+            (msg(f"option.{row['option']}"), msg(f"interval.{row['option']}", **intervals(case)), note)
+        )
     return Table(header, tuple(rows))
 
 
@@ -87,7 +89,7 @@ def bridging_lymphoma(case: Case) -> Iterator[Finding]:
         suggestions = (Suggestion("cd19", msg("suggest.cd19"), (create,), recommended=True),)
     if cytopenia:
         values["ibrutinib_cytopenia"] = True
-        detail.append(Bullet(msg("note.ibrutinib-cytopenia")))
+        detail.append(Bullet(msg("note.ibrutinib-cytopenia", **intervals(case))))
     detail.append(Bullet(msg("note.toxic")))
     yield Finding(
         rule=RULE,

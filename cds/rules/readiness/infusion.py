@@ -58,7 +58,7 @@ def _check(case: Case) -> Line:
     limits = {"persons": needed}
     found = identity(case, Stage.BEDSIDE)
     if found is None or found.answer is None:
-        note = msg("note.do-not-start")
+        note = msg("note.do-not-start", persons=needed)
         missing = (Missing("identity_check"),)
         return Line("check", Status.UNKNOWN, limits=limits, notes=(note,), missing=missing)
     cell = msg("found.check", answer=Name(found.answer.value), persons=found.persons)
