@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from cards.finding import Evidence
@@ -40,6 +40,10 @@ class WorkUp:
         return (Evidence(self.reference, self.concept, self.found.value, "", self.when),)
 
 
+# a result may be stamped with its order or request; its sample is collected within days of that
+_ORDERED_BEFORE = timedelta(days=14)
+
+
 def _taken(observation: Observation) -> Moment:
     """Collection of the sample where it is known, else the time of the result."""
     if observation.specimen is not None and observation.specimen.collected is not None:
@@ -55,7 +59,7 @@ def look_for(case: Case, since: datetime, *concepts: str) -> WorkUp:
     ordered: list[tuple[Moment | None, str, str]] = []
     for concept in concepts:
         series = chart.series(concept)
-        for observation in series:
+        for observation in series.since(since - _ORDERED_BEFORE):
             if observation.value.empty and observation.value.absent_reason:
                 continue
             if observation.value.yes is False:
