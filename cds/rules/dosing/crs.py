@@ -26,7 +26,7 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.after_cart import in_icu
 from cds.rules.body_size import is_adult
-from cds.rules.dosing.crs_ladder import Node, Step, crs_step
+from cds.rules.dosing.crs_ladder import Node, Response, Step, crs_step, worse_by
 from cds.rules.dosing.crs_steroid import icans_tier, treats_another
 from cds.rules.dosing.steroid_course import (
     Tier,
@@ -110,6 +110,8 @@ def _steroid(case: Case, step: Step) -> Suggestion | None:
 def _detail(case: Case, step: Step) -> Iterator[Block]:
     key = f"wait.{step.node.value}" if step.waiting else f"step.{step.node.value}"
     yield Paragraph(msg(key, **_figures(case, key)))
+    if step.response is Response.WORSE and step.since is not None:
+        yield Bullet(msg(f"worse.{worse_by(case, step.since)}", since=step.since))
     yield from _conflicts(case, step)
     if step.time_unknown:
         unknown, waited = "time-unknown.fever", case.p(RULE).int("grade_1_persistent_hours")
@@ -228,6 +230,8 @@ def step_values(case: Case, step: Step) -> dict[str, Value]:
         values["crs_grade"] = step.state.low
     if step.response is not None:
         values["response"] = step.response.value
+    if step.response is Response.WORSE and step.since is not None:
+        values["worse_by"] = worse_by(case, step.since)
     if step.next_check is not None:
         values["next_check"] = step.next_check
     if room.hours_since_last is not None:

@@ -87,6 +87,7 @@ class Step:
     run: SteroidRun | None = None
     index: DrugRecord | None = None
     response: Response | None = None
+    since: datetime | None = None  # what the response is measured from
     time_unknown: bool = False
     icans: int | None = None
 
@@ -130,18 +131,18 @@ def _comparable(case: Case, rate: Amount) -> Amount:
     return rate if per_kg is None else Amount(per_kg, "ug/kg/min")
 
 
-def more_support(case: Case, index: datetime) -> bool:
-    """More vasopressor, oxygen flow or FiO2 now than at `index`. One vasopressor in place of another is no
-    more than before."""
+def more_support(case: Case, index: datetime) -> str:
+    """What there is more of now than at `index`: "vasopressors", "rate", "flow" or "fio2"; "" where nothing.
+    One vasopressor in place of another is no more than before."""
     start = therapy_start(case)
     assert start is not None
     before, now = _rates(case, index), _rates(case, case.now)
     if len(now) > len(before):
-        return True
+        return "vasopressors"
     for drug, rate in now.items():
         old = before.get(drug)
         if rate is not None and old is not None and rate.unit == old.unit and rate.value > old.value:
-            return True
+            return "rate"
     then, today = crs_at(case, index).o2, crs_now(case).o2
     if (
         then.flow is not None
@@ -149,17 +150,28 @@ def more_support(case: Case, index: datetime) -> bool:
         and then.device == today.device
         and today.flow.value > then.flow.value
     ):
-        return True
+        return "flow"
     window = hours(case.p("grading.crs")["vitals_max_age_hours"])
     series = case.chart.series("fio2")
     old_fio2, new_fio2 = series.latest(index, window), series.latest(case.now, window)
-    return (
+    higher = (
         old_fio2 is not None
         and new_fio2 is not None
         and old_fio2.value.quantity is not None
         and new_fio2.value.quantity is not None
         and new_fio2.value.quantity.value > old_fio2.value.quantity.value
     )
+    return "fio2" if higher else ""
+
+
+def worse_by(case: Case, index: datetime) -> str:
+    """What makes CRS worse since `index`: "grade", "clinician" or more support; "" where nothing does."""
+    low, old_high = crs_now(case).low or 0, _bounds(crs_at(case, index))[1]
+    if low > old_high:
+        return "grade"
+    if clinical_course(case, "crs", index, case.now)[0] in ("worse", "refractory"):
+        return "clinician"
+    return more_support(case, index)
 
 
 def response_since(case: Case, index: datetime) -> Response:
@@ -168,11 +180,10 @@ def response_since(case: Case, index: datetime) -> Response:
     if state.gate is Gate.RESOLVED:
         return Response.IMPROVED
     word, _ = clinical_course(case, "crs", index, case.now)
-    old_low, old_high = _bounds(crs_at(case, index))
-    low, high = state.low or 0, state.high if state.high is not None else 4
-    if high < old_low:
+    high = state.high if state.high is not None else 4
+    if high < _bounds(crs_at(case, index))[0]:
         return Response.IMPROVED
-    if low > old_high or word in ("worse", "refractory") or more_support(case, index):
+    if worse_by(case, index):
         return Response.WORSE
     return Response.IMPROVED if word in ("improving", "resolved") else Response.UNCHANGED
 
@@ -252,7 +263,9 @@ def _after_dose(case: Case, base: Step, doses: tuple[DrugRecord, ...]) -> Step:
     if not when.exact:
         return replace(base, index=index, time_unknown=True)
     check = when.earliest + hours(case.p(RULE)["response_check_hours"])
-    return replace(base, index=index, next_check=check, response=response_since(case, when.earliest))
+    return replace(
+        base, index=index, next_check=check, response=response_since(case, when.earliest), since=when.earliest
+    )
 
 
 def _grade_1(case: Case, base: Step) -> Step:
@@ -330,7 +343,7 @@ def _grade_3(case: Case, base: Step) -> Step:
     if run is None or run.tier < Tier.D10:
         return fresh
     response, due, check = _steroid_check(case, base)
-    base = replace(base, response=response, next_check=check)
+    base = replace(base, response=response, next_check=check, since=run.start.earliest)
     if response is Response.IMPROVED:
         return replace(base, node=Node.IMPROVED)
     if run.tier is Tier.MP:
@@ -349,7 +362,7 @@ def _grade_4(case: Case, base: Step) -> Step:
     if run is None or run.tier < Tier.D20:
         return fresh
     response, due, check = _steroid_check(case, base)
-    base = replace(base, response=response, next_check=check)
+    base = replace(base, response=response, next_check=check, since=run.start.earliest)
     if response is Response.IMPROVED:
         return replace(base, node=Node.IMPROVED)
     if run.tier is Tier.MP:

@@ -40,7 +40,7 @@ from cds.rules.grading.crs_episode import (
 from cds.rules.grading.fever import STEROIDS, given_between, hours
 from cds.rules.grading.hemodynamics import BloodPressureState
 from cds.rules.grading.oxygen_support import OxygenState
-from fhir_mapping.chart import Amount, LossReason, Observation
+from fhir_mapping.chart import Amount, DrugRecord, LossReason, Observation
 
 RULE = "grading.crs"
 
@@ -67,10 +67,15 @@ def _pressors(bp: BloodPressureState) -> Items:
     return Items(tuple(Name(d.ingredients[0]) for d in (*bp.pressors, *bp.vasopressin)))
 
 
+def _with_rate(infusion: DrugRecord) -> Shown:
+    drug = Name(infusion.ingredients[0])
+    return drug if infusion.rate is None else msg("pressor.rate", drug=drug, rate=infusion.rate)
+
+
 def _pressure_text(state: CrsState, limit: Decimal) -> Message:
     bp = state.bp
     if bp.pressors or bp.vasopressin:
-        drugs = _pressors(bp)
+        drugs = Items(tuple(_with_rate(d) for d in (*bp.pressors, *bp.vasopressin)))
         key = "found.bp.pressors-ordered" if bp.ordered_only else "found.bp.pressors"
         return msg(key, drugs=drugs, component=bp.low)
     if bp.coded:

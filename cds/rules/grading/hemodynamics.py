@@ -250,7 +250,12 @@ def running_at(case: Case, at: datetime) -> tuple[DrugRecord, ...]:
 
 
 def _distinct(records: tuple[DrugRecord, ...], wanted: frozenset[str]) -> dict[str, DrugRecord]:
-    return {i: r for r in records for i in r.ingredients if i in wanted}
+    """The newest record of each of the wanted drugs: a change of rate is a record of its own."""
+    return {i: r for r in sorted(records, key=_begun) for i in r.ingredients if i in wanted}
+
+
+def _begun(record: DrugRecord) -> float:
+    return 0.0 if record.timing.first is None else record.timing.first.latest.timestamp()
 
 
 # --- fluid boluses
