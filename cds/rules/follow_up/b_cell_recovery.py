@@ -86,8 +86,8 @@ def _sample(case: Case, day: date) -> Sample | None:
     for concept in ("cd19_of_leukocytes", "cd19_of_lymphocytes", "cd19_pct"):
         found = _same_day(case, concept, day)
         value = _number(found)
-        if found is None or value is None:
-            continue
+        if found is None or value is None or found.reference in {item.reference for item in shown}:
+            continue  # a percentage whose method names the denominator is read as both
         shown.append(evidence.of_observation(found))
         told = found.component("cd19_denominator")
         codes = () if told is None else told.codes
