@@ -188,7 +188,7 @@ def _problems(case: Case, record: DrugRecord, drug: str, regimen: Regimen | None
 
 def _leads(case: Case, record: DrugRecord, drug: str) -> bool:
     """Of several drafts of one drug the first speaks for the set."""
-    drafts = [d for d in orders(case).drugs if drug in d.ingredients]
+    drafts = [d for d in orders(case).drugs if drug in d.ingredients] or [record]
     first = min(drafts, key=lambda d: (d.timing.first.earliest if d.timing.first else case.now, d.reference))
     return record.reference == first.reference
 
@@ -542,7 +542,9 @@ def _plan_finding(case: Case, found: Orders) -> Finding:
         return _no_regimen(case, found)
     there = ordered_drugs(case, found.drugs)
     complete = all(plan.drug in there for plan in regimen.drugs)
-    sound = complete and not any(True for drug in found.drugs for _ in _order_findings(case, drug))
+    sound = complete and not any(
+        True for record in _standing(case, found) for _ in _order_findings(case, record)
+    )
     m2 = body_surface(case)
     blocked = _blocked(case)
     shown: dict[str, Shown] = {
@@ -611,6 +613,16 @@ def _too_close(case: Case, found: Orders) -> list[Block]:
     failing = [x for x in washout.lines_before(case, day) if x.outcome is Outcome.NOT_MET]
     names = tuple(dict.fromkeys(shown_name(line.use) for line in failing))
     return [Bullet(msg("detail.washout", drugs=Items(names), day=day))] if names else []
+
+
+def _standing(case: Case, found: Orders) -> tuple[DrugRecord, ...]:
+    """Every order of the set, judged in this hook or not: unselected drafts and standing orders too."""
+    ordered = [
+        record
+        for record in case.chart.course.ldc_records
+        if record.source is DrugSource.ORDER and record.state in (DrugState.ACTIVE, DrugState.DRAFT)
+    ]
+    return tuple({record.reference: record for record in (*found.drugs, *ordered)}.values())
 
 
 def _measures_apart(case: Case, found: Orders) -> list[Block]:
