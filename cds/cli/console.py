@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+
+T = TypeVar("T")
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -28,6 +32,23 @@ def fail(text: str, code: int = FAILED) -> NoReturn:
 def print_json(value: object) -> None:
     """Machine-readable output: nothing but JSON on standard output."""
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def tracked(items: Sequence[T], doing: str) -> Iterator[T]:
+    """The items, with a progress bar on a terminal while they are worked on; none where errors are piped."""
+    bar = Progress(*Progress.get_default_columns(), console=err, transient=True, disable=not err.is_terminal)
+    with bar:
+        yield from bar.track(items, description=doing)
+
+
+@contextmanager
+def busy(doing: str) -> Iterator[Callable[[str], None]]:
+    """A spinner on a terminal during work of unknown length; call it to tell what is being done."""
+    if not err.is_terminal:
+        yield lambda text: None
+        return
+    with err.status(escape(doing)) as status:
+        yield lambda text: status.update(escape(f"{doing}: {text}"))
 
 
 def read_json(path: Path) -> Any:

@@ -12,7 +12,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import httpx
 
-from cds.cli.console import fail
+from cds.cli.console import fail, tracked
 from cds.cli.fixtures import DEMO_IDENTIFIER, Story
 from cds.cli.shift import shifted
 from cds.cli.show import outcome_text
@@ -118,7 +118,7 @@ async def put(
     """Create every story on the server. Raises ServerError, httpx.HTTPError."""
     loaded: list[Loaded] = []
     async with _client(token, transport) as client:
-        for story, span in stories:
+        for story, span in tracked(stories, "loading"):
             bundle = transaction(story.bundle, span)
             answer = await _answer(await client.post(base, json=bundle))
             locations = [
@@ -140,7 +140,7 @@ async def remove(
     """
     deleted: list[str] = []
     async with _client(token, transport) as client:
-        for name in names:
+        for name in tracked(names, "removing"):
             patients = await _search(client, base, f"Patient?identifier={DEMO_IDENTIFIER}|{name}")
             for patient in patients:
                 for resource_type in TYPES:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from cds import __version__
-from cds.cli.console import FAILED, USAGE, err, explained, fail, out, print_json
+from cds.cli.console import FAILED, USAGE, busy, err, explained, fail, out, print_json, tracked
 
 app = typer.Typer(
     name="tcell-cds",
@@ -21,7 +21,10 @@ app = typer.Typer(
     help="Decision support for CAR-T cells and bispecific T-cell engagers, as a CDS Hooks 2.0 service.\n\n"
     "Start with `tcell-cds serve --demo` in one terminal and follow the `try` line in another. "
     "Settings are environment variables `TCELL_CDS_*`; see the README.",
-    epilog="Exit codes: 0 done, 1 the thing asked for failed, 2 the question was wrong.",
+    epilog="Every command but `serve` has `--json`: JSON on standard output and nothing else; what went "
+    "wrong is told in words on standard error.\n\n"
+    "Exit codes: 0 done; 1 the thing asked for failed (a check, a server, a refused request); 2 the "
+    "question was wrong (an unknown name, an unreadable file, settings that do not start).",
 )
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -161,7 +164,10 @@ def call(
 
 
 @app.command(
-    epilog='A saved request is a hook body, or `{"request": body, "clock": instant}`. It is answered with '
+    epilog="Examples:\n\n"
+    "`tcell-cds evaluate fixtures/requests/demo-crs-grade-3-1.json --explain`\n\n"
+    "`tcell-cds evaluate request.json --scrub --output for-a-bug-report.json`\n\n"
+    'A saved request is a hook body, or `{"request": body, "clock": instant}`. It is answered with '
     "what it carries: nothing is fetched. `--explain` is the place to look when a card is missing."
 )
 def evaluate(
@@ -203,6 +209,8 @@ def evaluate(
         span = timedelta(days=-365 - secrets.randbelow(3000))
         with explained():
             same = asyncio.run(command.write_scrubbed(outcome, span, target))
+        if as_json:
+            print_json({"written": str(target), "sameVerdicts": same})
         err.print(f"written: {target}. Read it before you send it.", markup=False)
         err.print(
             "It gives the same verdicts." if same else "It gives other verdicts: text that mattered is gone."
@@ -214,7 +222,8 @@ def evaluate(
 
 
 @app.command(
-    epilog="Results are kept in `DIR/.replay/<ruleset version>.json`, so that a later version can be "
+    epilog="Examples:\n\n`tcell-cds replay saved/`\n\n`tcell-cds replay saved/ --against hospital.toml`\n\n"
+    "Results are kept in `DIR/.replay/<ruleset version>.json`, so that a later version can be "
     "compared with `--against`. With a site file the same requests run under both sets of numbers."
 )
 def replay(
@@ -238,9 +247,10 @@ def replay(
         with explained():
             runtime = runtime_for(None)
             version = runtime.rulebook.version
-            current = asyncio.run(command.results(runtime, paths))
+            current = asyncio.run(command.results(runtime, tracked(paths, "answering")))
             if Path(against).is_file():
-                other = asyncio.run(command.results(runtime_for(None, Path(against)), paths))
+                site = runtime_for(None, Path(against))
+                other = asyncio.run(command.results(site, tracked(paths, "with the site file")))
                 before, after, names = current, other, (version, Path(against).name)
             else:
                 kept = command.recorded(folder, against) if against or command.versions(folder) else None
@@ -337,7 +347,8 @@ def load(
 
 
 @app.command(
-    epilog="Item numbers are those of the project's CDS Hooks checklist. Exit code 1 if a check fails."
+    epilog="Example: `tcell-cds check http://127.0.0.1:8000`\n\n"
+    "Item numbers are those of the project's CDS Hooks checklist. Exit code 1 if a check fails."
 )
 def check(
     url: Annotated[str, typer.Argument(help="Base URL of a running CDS Hooks service.")],
@@ -352,7 +363,12 @@ def check(
 
     async def lines() -> list[command.Line]:
         async with httpx.AsyncClient(timeout=30) as client:
-            return [line async for line in command.run(command.Probe(client, base))]
+            found = []
+            with busy("checking") as tell:
+                async for line in command.run(command.Probe(client, base)):
+                    tell(line.text)
+                    found.append(line)
+            return found
 
     try:
         found = asyncio.run(lines())
@@ -367,7 +383,8 @@ def check(
 
 
 @app.command(
-    epilog="`--site-map FILE` writes a CSV to fill in: set `concept_id` and name it in TCELL_CDS_SITE_MAP."
+    epilog="Example: `tcell-cds codes chart.json --site-map to-fill-in.csv`\n\n"
+    "`--site-map FILE` writes a CSV to fill in: set `concept_id` and name it in TCELL_CDS_SITE_MAP."
 )
 def codes(
     chart: Annotated[Path, typer.Argument(metavar="CHART.json", help="Bundle, resource or hook request.")],

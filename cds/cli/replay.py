@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def _named(cards: Sequence[Mapping[str, Any]]) -> Cards:
     return found
 
 
-async def results(runtime: Runtime, paths: Sequence[Path]) -> Results:
+async def results(runtime: Runtime, paths: Iterable[Path]) -> Results:
     """The cards of every saved request. A refused request has one entry that says so. Raises CallError."""
     configured = load()
     found: Results = {}

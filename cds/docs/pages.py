@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cards.sign_off import load_sign_offs
 from cds.docs.catalogue import catalogue
+from cds.docs.commands import commands_page
 from cds.docs.reads import integrators
 from cds.docs.settings import settings_page
 from cds.engine.rulebook import load_rulebook
@@ -18,4 +19,9 @@ def pages(sign_off: Path | None = None) -> Mapping[str, str]:
     project's sign-off file. Raises SignOffError."""
     book = load_rulebook(load(), None)
     sign_offs = {} if sign_off is None else load_sign_offs(sign_off, book.rules)
-    return {**catalogue(book, sign_offs), "settings.md": settings_page(), "integrators.md": integrators(book)}
+    return {
+        **catalogue(book, sign_offs),
+        "settings.md": settings_page(),
+        "integrators.md": integrators(book),
+        "commands.md": commands_page(),
+    }
