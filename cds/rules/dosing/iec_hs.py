@@ -114,17 +114,27 @@ def _suggestions(case: Case, plan: Plan) -> tuple[Suggestion, ...]:
         else:
             if not steroid_in_force(case):
                 found.append(proposal(case, dexamethasone_dose(case), days=steroid_days))
-            if not own_drugs(case, plan.state, "ruxolitinib"):
-                found.append(proposal(case, ruxolitinib_dose(case)))
+            found += _start_ruxolitinib(case, plan)
     elif plan.row is Row.LINE_3:
-        if not mas and not own_drugs(case, plan.state, "ruxolitinib"):
-            found.append(proposal(case, ruxolitinib_dose(case)))
         if not mas:
+            found += _start_ruxolitinib(case, plan)
             found.append(proposal(case, _next_emapalumab(case, plan)))
         found.append(proposal(case, etoposide_dose(case), recommended=mas))
     if plan.row is not Row.IMPROVED and plan.line == 3 and _emapalumab_rises(case, plan):
         found.append(proposal(case, _next_emapalumab(case, plan)))
     return tuple(s for s in found if s is not None)
+
+
+def _start_ruxolitinib(case: Case, plan: Plan) -> list[Suggestion | None]:
+    """Its usual dose; none where it runs, or beside a strong inhibitor, for which its label gives another."""
+    if own_drugs(case, plan.state, "ruxolitinib") or _inhibitors(case):
+        return []
+    return [proposal(case, ruxolitinib_dose(case))]
+
+
+def _inhibitors(case: Case) -> tuple[DrugRecord, ...]:
+    words = case.p(RULE).words("strong_cyp3a4")
+    return (*case.chart.active_drugs(*words), *case.chart.drafts.drugs.of(*words))
 
 
 def _emapalumab_rises(case: Case, plan: Plan) -> bool:
@@ -167,6 +177,9 @@ def _detail(case: Case, plan: Plan) -> Iterator[Block]:
             yield Bullet(msg("dose.unknown", drug=name))
         if dose.drug == "anakinra":
             yield from _anakinra_note(case)
+        if dose.drug == "ruxolitinib":
+            for inhibitor in _inhibitors(case)[:1]:
+                yield Bullet(_interaction_fault(inhibitor, case).summary)
         if dose.drug == "emapalumab":
             yield Bullet(msg("emapalumab-label"))
     if plan.row is Row.LINE_3:
@@ -376,10 +389,8 @@ def _interaction_fault(inhibitor: DrugRecord, case: Case) -> Fault:
 def _interaction(case: Case, draft: DrugRecord) -> Iterator[Fault]:
     if "ruxolitinib" not in draft.concepts or draft.route is Route.TOPICAL:
         return
-    words = case.p(RULE).words("strong_cyp3a4")
-    for inhibitor in (*case.chart.active_drugs(*words), *case.chart.drafts.drugs.of(*words)):
+    for inhibitor in _inhibitors(case)[:1]:
         yield _interaction_fault(inhibitor, case)
-        return
 
 
 def _line_faults(case: Case, plan: Plan | None, draft: DrugRecord) -> Iterator[Fault]:
