@@ -45,6 +45,7 @@ from fhir_mapping.chart import (
 )
 
 RULE = "readiness.eligibility"
+_UNUSABLE = (LossReason.UNIT, LossReason.CONTRADICTORY, LossReason.MALFORMED)
 _IMMUNOGLOBULINS = ("ivig", "subcutaneous_immunoglobulin", "hyperimmune_globulin", "class_immunoglobulins")
 
 
@@ -123,16 +124,29 @@ def viraemia_line(case: Case) -> Line:
         return Line(
             "E10", Status.CLINICIAN, Items(_loads(limit)), notes=(msg("note.below-limit"),), evidence=evidence
         )
-    fresh = {o.concept for o in loads}
+    fresh = frozenset(o.concept for o in loads)
     old = [o for c in VIRAL_LOADS if c not in fresh and (o := viral_load(case, (c,), None)) is not None]
     if loads:  # what was detected last and not tested since is not excluded by the test of another virus
         old = [o for o in old if detection(o) is not Detection.NOT_DETECTED]
-    if loads and not old:
+    missing = tuple(Missing(o.concept, LossReason.STALE, o.reference) for o in old)
+    missing += _unreadable_loads(case, fresh)
+    if loads and not missing:
         return Line("E10", Status.MET, Items(_loads(loads[:3])), evidence=evidence)
-    missing = tuple(Missing(o.concept, LossReason.STALE, o.reference) for o in old) or (Missing("cmv_pcr"),)
+    missing = missing or (Missing("cmv_pcr"),)
     tests = tuple(m.concept for m in missing)
     cell: Shown = msg("common.checklist.stale", what=Items(_loads(old))) if old else NOTHING
     return Line("E10", Status.UNKNOWN, cell, evidence=evidence, missing=missing, tests=tests)
+
+
+def _unreadable_loads(case: Case, fresh: frozenset[str]) -> tuple[Missing, ...]:
+    """Loads that are there and cannot be used; a readable fresh one of the same virus answers them."""
+    return tuple(
+        Missing(concept, loss.reason, loss.resource, loss.text)
+        for concept in VIRAL_LOADS
+        if concept not in fresh
+        for loss in case.chart.series(concept).losses
+        if loss.reason in _UNUSABLE
+    )
 
 
 def _loads(observations: Iterable[Observation]) -> tuple[Shown, ...]:
