@@ -49,7 +49,7 @@ _GRADES = {f"grade_{n}": n for n in range(6)}
 
 def therapy_start(case: Case) -> datetime | None:
     """Instant of the first bag (start of D0 where only the day is known); None when not infused."""
-    infused = case.chart.course.infused
+    infused = case.chart.course.last_infused
     return None if infused is None or infused.when is None else infused.when.earliest
 
 

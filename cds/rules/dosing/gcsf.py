@@ -130,7 +130,7 @@ def refractory(case: Case) -> bool | None:
 @once_per_case
 def prophylaxis_due(case: Case) -> bool:
     """High risk, day 2 or later (to day 30), no G-CSF yet and no need for it by the count."""
-    day0 = case.chart.course.day0
+    day0 = case.chart.course.last_day0
     if day0 is None:
         return False
     p = case.p(RULE)

@@ -125,7 +125,7 @@ class Step:
 @once_per_case
 def steps(case: Case) -> tuple[Step, ...]:
     """Applicable rows, the one that leads first."""
-    day0 = case.chart.course.day0
+    day0 = case.chart.course.last_day0
     if day0 is None or case.today < day0:
         return ()
     p = case.p(RULE)
@@ -223,7 +223,7 @@ def _facts(case: Case) -> tuple[dict[str, Value], tuple[Evidence, ...]]:
     if count is not None:
         values["anc_per_ul"] = count.cells
         evidence = (of_observation(count.observation), *evidence)
-    day = case.chart.course.day(case.today)
+    day = case.chart.course.last_day(case.today)
     if day is not None:
         values["day"] = day
     unresponsive = refractory(case)
@@ -287,7 +287,7 @@ def _checked(
 
 def _check_gcsf(case: Case, draft: DrugRecord) -> Finding:
     p = case.p(RULE)
-    day0 = case.chart.course.day0
+    day0 = case.chart.course.last_day0
     day = 0 if day0 is None else (case.today - day0).days
     count = neutrophils(case)
     low = count is not None and count.below(p["therapeutic_below"]) is True
@@ -330,7 +330,7 @@ def _unchecked(case: Case, draft: DrugRecord) -> Finding:
 
 
 def _check_tpo(case: Case, draft: DrugRecord) -> Finding:
-    day = case.chart.course.day(case.today) or 0
+    day = case.chart.course.last_day(case.today) or 0
     if refractory(case) is True and day >= case.p(RULE).int("tpo_from_day"):
         return _checked(draft, Outcome.PASS, None, msg("order.pass"), case, "7")
     return _checked(
@@ -347,7 +347,7 @@ def _check_boost(case: Case, draft: ServiceOrder) -> Finding:
 @rule(RULE)
 def treat_icaht(case: Case) -> Iterator[Finding]:
     """Advice beside the ICAHT grade; on order hooks, the order itself."""
-    if case.chart.course.infused is None:
+    if case.chart.course.last_infused is None:
         return
     if not case.ordering:
         yield from _advice(case)

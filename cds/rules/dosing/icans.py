@@ -143,7 +143,7 @@ def _missing(case: Case, plan: Plan) -> tuple[Missing, ...]:
     if by_weight or plan.row is Row.G3:
         found += dosing_weight(case).missing
     if plan.row is Row.G1 and plan.early is None:
-        infused = case.chart.course.infused
+        infused = case.chart.course.last_infused
         exact = infused is not None and infused.when is not None and infused.when.exact
         found.append(Missing("icans" if exact else "car_t_infusion"))
     return tuple(found)

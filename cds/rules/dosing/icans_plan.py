@@ -65,7 +65,7 @@ class Plan:
 
 def onset_hours(case: Case, state: IcansState) -> tuple[float, float] | None:
     """Hours from the infusion to the onset as (least, most); None where either is not on the chart."""
-    infused = case.chart.course.infused
+    infused = case.chart.course.last_infused
     if infused is None or infused.when is None or state.onset is None:
         return None
     hour = timedelta(hours=1)

@@ -289,7 +289,7 @@ def _concerned(case: Case, draft: DrugRecord) -> bool:
 
 
 def _on_orders(case: Case) -> Iterator[Finding]:
-    if case.chart.course.infused is None:
+    if case.chart.course.last_infused is None:
         return
     plan = iec_hs_plan(case)
     for draft in case.judged_drugs(*_ANTI_IL6):

@@ -147,7 +147,7 @@ def _detail(case: Case, state: CrsState, items: tuple[tuple[WorkUp, Indicator], 
     yield Table((msg("head.item"), msg("head.status"), msg("head.when"), msg("head.level")), tuple(rows))
     if state.low == 0 and state.signs:
         yield Paragraph(msg("suspicion"))
-    if case.chart.course.day(case.today) is not None:
+    if case.chart.course.last_day(case.today) is not None:
         yield Bullet(msg("surveillance", day=case.p("grading.crs").int("last_day")))
     yield Paragraph(msg("not-found-means"))
 

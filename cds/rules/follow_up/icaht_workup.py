@@ -61,7 +61,7 @@ def _lines(case: Case, rows: Sequence[Mapping[str, Any]]) -> tuple[Line, ...]:
 def _not_recovered(case: Case) -> bool:
     """Counts not recovered at day 14 or later: low ANC or platelets, or a transfusion."""
     p = case.p(RULE)
-    day = case.chart.course.day(case.today)
+    day = case.chart.course.last_day(case.today)
     if day is None or day < p.int("not_recovered_from_day"):
         return False
     within = timedelta(days=p.int("counts_max_age_days"))
@@ -141,7 +141,7 @@ def _orders(lines: tuple[Line, ...]) -> tuple[Suggestion, ...]:
 @rule(RULE)
 def work_up_icaht(case: Case) -> Iterator[Finding]:
     """One checklist card while counts are low."""
-    day = case.chart.course.day(case.today)
+    day = case.chart.course.last_day(case.today)
     if day is None or day < 1:
         return
     grade = _grade(case)

@@ -132,7 +132,7 @@ def _haemophagocytosis(case: Case) -> Item:
 @once_per_case
 def cart_hlh(case: Case) -> HlhState | None:
     """The state from day 0 to day 90 where a ferritin of the last days is on the chart."""
-    day = case.chart.course.day(case.today)
+    day = case.chart.course.last_day(case.today)
     p = case.p(RULE)
     values = recent(case, "ferritin")
     if day is None or not p.int("first_day") <= day <= p.int("last_day") or not values:

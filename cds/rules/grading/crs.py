@@ -244,7 +244,7 @@ def _missing(case: Case, state: CrsState) -> tuple[Missing, ...]:
 
 def _values(case: Case, state: CrsState) -> dict[str, str | int | bool]:
     values: dict[str, str | int | bool] = {"row": state.gate.value}
-    day = case.chart.course.day(case.today)
+    day = case.chart.course.last_day(case.today)
     if day is not None:
         values["day"] = day
     if state.bp.low == state.bp.high:
@@ -326,7 +326,7 @@ def _indicator(grade: int) -> Indicator:
 
 
 def _summary(case: Case, state: CrsState) -> Message:
-    day = case.chart.course.day(case.today) or 0
+    day = case.chart.course.last_day(case.today) or 0
     assert state.low is not None
     reason = _reason(state)
     if state.gate is Gate.MASKED:

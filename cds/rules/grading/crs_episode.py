@@ -347,18 +347,18 @@ def worst_grade(case: Case, state: CrsState) -> int:
 
 def day_of(case: Case, moment: Moment) -> int | None:
     """Day of the course of a moment; None where its day is not known."""
-    return case.chart.course.day(moment.first_date) if moment.day_known else None
+    return case.chart.course.last_day(moment.first_date) if moment.day_known else None
 
 
 def crs_applies(case: Case) -> bool:
     """Day 0 to day 30, later only while an episode that began by then is open."""
     p = case.p("grading.crs")
-    today = case.chart.course.day(case.today)
+    today = case.chart.course.last_day(case.today)
     if today is None or today < p.int("first_day") or therapy_start(case) is None:
         return False
     if today <= p.int("last_day"):
         return True
-    day0: date | None = case.chart.course.day0
+    day0: date | None = case.chart.course.last_day0
     assert day0 is not None
     state = crs_now(case)
     if state.episode is None or state.gate is Gate.RESOLVED:

@@ -185,7 +185,7 @@ def ferritin(case: Case) -> Ferritin:
 
 def _ferritin_baseline(case: Case, current: Observation) -> Observation | None:
     """Last ferritin of the days before infusion up to D0; bounds are no baseline."""
-    day0 = case.chart.course.day0
+    day0 = case.chart.course.last_day0
     if day0 is None:
         return None
     first = day0 - timedelta(days=case.p(RULE).int("baseline_days"))
@@ -394,7 +394,7 @@ def _above_limit(case: Case, concept: str) -> Iterator[Hit]:
 
 
 def _new_conditions(case: Case, *concepts: str) -> Iterator[Hit]:
-    day0 = case.chart.course.day0
+    day0 = case.chart.course.last_day0
     assert day0 is not None
     first = day0 - timedelta(days=case.p(RULE).int("new_before_day0_days"))
     for condition in case.chart.conditions.of(*concepts):

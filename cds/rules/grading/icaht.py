@@ -26,7 +26,7 @@ def _indicator(case: Case, grade: int) -> Indicator | None:
 
 def _clinician(case: Case) -> tuple[int, Observation] | None:
     """The newest grade that a clinician recorded since the infusion."""
-    day0 = case.chart.course.day0
+    day0 = case.chart.course.last_day0
     newest = case.chart.latest("icaht_grade")
     grade = None if newest is None else recorded_grade(newest)
     if newest is None or grade is None or day0 is None or newest.when.first_date < day0:

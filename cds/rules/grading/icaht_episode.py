@@ -310,7 +310,7 @@ def _ended(case: Case, day0: date) -> tuple[str, date | None]:
 @once_per_case
 def icaht_now(case: Case) -> IcahtState | None:
     """Neutropenic days since the infusion; None before day 1 or without an infusion day."""
-    day0 = case.chart.course.day0
+    day0 = case.chart.course.last_day0
     if day0 is None:
         return None
     day = (case.today - day0).days

@@ -41,7 +41,7 @@ def onset_day(case: Case, onset: Moment | None) -> int | None:
     """Day of the course on which ICANS began; None where the day is not known."""
     if onset is None or not onset.day_known:
         return None
-    return case.chart.course.day(onset.first_date)
+    return case.chart.course.last_day(onset.first_date)
 
 
 def _delayed(case: Case, state: IcansState) -> bool:
@@ -102,7 +102,7 @@ def _values(case: Case, state: IcansState) -> dict[str, str | int | bool]:
     for domain in state.domains:
         if domain.low == domain.high:
             values[f"{domain.domain.value}_grade"] = domain.low
-    day = case.chart.course.day(case.today)
+    day = case.chart.course.last_day(case.today)
     if day is not None:
         values["day"] = day
     if state.low is not None and state.high is not None and state.low != state.high:
@@ -121,7 +121,7 @@ def _values(case: Case, state: IcansState) -> dict[str, str | int | bool]:
 
 def _summary(case: Case, state: IcansState) -> Message:
     assert state.low is not None
-    day = case.chart.course.day(case.today) or 0
+    day = case.chart.course.last_day(case.today) or 0
     if state.by_clinician:
         return msg("summary.clinician", grade=state.low, day=day)
     deciding = tuple(msg(f"domain.{d.domain.value}") for d in state.domains if d.low == state.low) or (
@@ -149,7 +149,7 @@ def _missing(case: Case, state: IcansState) -> tuple[Missing, ...]:
 def grade_icans(case: Case) -> Iterator[Finding]:
     """The grade now, from day 0 on while neurological data are current."""
     state = icans_now(case)
-    day = case.chart.course.day(case.today)
+    day = case.chart.course.last_day(case.today)
     if state is None or day is None or day < 0:
         return
     if not state.has_data and not state.open_episode:

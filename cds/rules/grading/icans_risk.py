@@ -33,7 +33,7 @@ _NAMED = 3  # factors that a summary has room for
 
 def _window(case: Case) -> tuple[datetime, datetime] | None:
     """H0 to H36; D0 and day 1 where the hour of the infusion is not known."""
-    infused = case.chart.course.infused
+    infused = case.chart.course.last_infused
     if infused is None or infused.when is None:
         return None
     if infused.when.exact:
@@ -160,9 +160,8 @@ def predict_icans(case: Case) -> Iterator[Finding]:
     detail += [Bullet(msg(f"factor.{key}")) for key in names]
     evidence += [fact for _, fact in factors]
     missing: tuple[Missing, ...] = ()
-    hour_unknown = (
-        course.infused is not None and course.infused.when is not None and not course.infused.when.exact
-    )
+    infused = course.last_infused
+    hour_unknown = infused is not None and infused.when is not None and not infused.when.exact
     if hour_unknown:
         detail.append(Bullet(msg("hour-unknown")))
     detail.append(Paragraph(msg("prophylaxis")))

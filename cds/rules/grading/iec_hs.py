@@ -169,7 +169,7 @@ def values(case: Case, state: IecHsState) -> dict[str, Value]:
         result["by_clinician"] = True
     if state.recorded is not None and state.recorded.grade is not None:
         result["clinician_grade"] = state.recorded.grade
-    day = case.chart.course.day(case.today)
+    day = case.chart.course.last_day(case.today)
     if day is not None:
         result["day"] = day
     return result

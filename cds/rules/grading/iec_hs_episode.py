@@ -409,7 +409,7 @@ def _other(case: Case, start: datetime) -> tuple[tuple[str, Hit], ...]:
 def iec_hs_now(case: Case) -> IecHsState | None:
     """The state from day 0 to day 90; None outside, and where neither ferritin nor a clinician speaks."""
     start = therapy_start(case)
-    day = case.chart.course.day(case.today)
+    day = case.chart.course.last_day(case.today)
     p = case.p(RULE)
     if start is None or day is None or not p.int("first_day") <= day <= p.int("last_day"):
         return None
