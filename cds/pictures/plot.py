@@ -123,10 +123,12 @@ def flag(
     ]
 
 
-def backed(x: float, y: float, words: str, colour: str = INK) -> list[Node]:
-    """A heading that stays readable where lines run behind it."""
-    ground = rect(x - 3, y - 12, text_width(words) + 6, 16, fill="#fff", fill_opacity=0.9)
-    return [ground, text(x, y, words, fill=colour, font_weight=600)]
+def backed(x: float, y: float, words: str, colour: str = INK, *, ends: bool = False) -> list[Node]:
+    """A heading that begins, or `ends`, at x and stays readable where lines run behind it."""
+    width = text_width(words) * 1.08  # bold
+    ground = rect(x - width if ends else x - 3, y - 12, width + 3, 16, fill="#fff", fill_opacity=0.9)
+    anchor = "end" if ends else "start"
+    return [ground, text(x, y, words, fill=colour, font_weight=600, text_anchor=anchor)]
 
 
 def band(x1: float, x2: float, y: float, height: float, grade: int, words: str) -> list[Node]:

@@ -131,10 +131,10 @@ def _row(pen: Pen, scale: plot.TimeAxis, top: float, row: _Line) -> list[Node]:
     y, verdict = top + 24, pen.show(row.outcome)
     if row.earliest is not None:
         verdict = pen.say("washout.verdict", outcome=row.outcome, day=row.earliest)
-    room = pen.width - 24 - plot.text_width(verdict)
+    room = pen.width - 28 - plot.text_width(verdict) * 1.08
     drawn = [
         *plot.backed(8, top + 15, plot.fitted(pen.show(row.name), room)),
-        *plot.backed(pen.width - 8 - plot.text_width(verdict), top + 15, verdict, row.colour),
+        *plot.backed(pen.width - 8, top + 15, verdict, row.colour, ends=True),
     ]
     if row.ongoing or row.last is None:
         today = scale.of_day(pen.now.date())

@@ -67,6 +67,7 @@ def test_a_demo_patient_shows_cards_as_an_ehr_would(page: Any, base: str, langua
     card = page.locator("article.critical").first
     assert card.locator(".word").inner_text() == word
     assert answered in page.locator("#status").inner_text()
+    assert "2026-03-16" in page.locator("#clock").inner_text()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
     _shot(page, f"page-{language}-{width}")
 

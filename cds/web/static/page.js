@@ -43,7 +43,8 @@ async function nameCodes() {
 
 function showStories() {
   const chosen = $("story").value, patients = state.demo.patients;
-  $("demo-row").hidden = $("saved-row").hidden = !patients.length;
+  $("demo-row").hidden = $("saved-row").hidden = $("clock").hidden = !patients.length;
+  if (state.demo.clock) $("clock").textContent = t().clock(state.demo.clock.slice(0, 16).replace("T", " "));
   $("story").replaceChildren(element("option", { value: "", textContent: t().none }), ...patients.map((p) => element("option", { value: p.id, textContent: p.title[state.language] || p.id })));
   $("story").value = chosen;
 }

@@ -3,7 +3,7 @@ export const TEXTS = {
   en: {
     skip: "Skip to the cards", tagline: "Decision support for CAR-T cells and bispecific T-cell engagers", draftChip: "Clinical draft", language: "Language",
     ask: "Act as the EHR", who: "Patient", what: "Hook", more: "Token, user", demoPatient: "Demo patient", savedRequest: "Saved request", none: "(own request)", fhirServer: "FHIR server (R4 base URL)",
-    fhirHint: "Its host must be on the service's allow-list.", fhirToken: "FHIR access token (sent, never kept)", user: "User", patientId: "Patient id", service: "Service",
+    clock: (at) => `The demo's clock stands at ${at}.`, fhirHint: "Its host must be on the service's allow-list.", fhirToken: "FHIR access token (sent, never kept)", user: "User", patientId: "Patient id", service: "Service",
     encounter: "Encounter id (where the hook needs one)", drafts: "Draft orders or appointments", noDrafts: "None yet.",
     drugSearch: "Add a drug or vaccine: name or code", dose: "Dose", unit: "Unit", start: "Start", editJson: "Edit as JSON", jsonArray: "FHIR resources, a JSON array", takeJson: "Use this JSON",
     fire: "Fire the hook", cards: "Cards", notYet: "Choose a patient and fire a hook.", pictures: "Pictures", asTable: "The same as a table", exchange: "Exchange", copyCurl: "Copy as curl", request: "Request",
@@ -23,7 +23,7 @@ export const TEXTS = {
   "zh-TW": {
     skip: "跳至卡片", tagline: "CAR-T 細胞與雙特異性 T 細胞銜接抗體之決策支援", draftChip: "臨床草案", language: "語言",
     ask: "扮演電子病歷系統", who: "病人", what: "Hook", more: "權杖、使用者", demoPatient: "示範病人", savedRequest: "已存請求", none: "（自訂請求）", fhirServer: "FHIR 伺服器（R4 基底網址）",
-    fhirHint: "其主機須列於本服務之允許清單。", fhirToken: "FHIR 存取權杖（僅傳送，不保存）", user: "使用者", patientId: "病人識別碼", service: "服務",
+    clock: (at) => `示範時鐘停在 ${at}。`, fhirHint: "其主機須列於本服務之允許清單。", fhirToken: "FHIR 存取權杖（僅傳送，不保存）", user: "使用者", patientId: "病人識別碼", service: "服務",
     encounter: "就醫識別碼（部分 hook 需要）", drafts: "醫囑草稿或預約", noDrafts: "尚無。",
     drugSearch: "加入藥品或疫苗：名稱或代碼", dose: "劑量", unit: "單位", start: "開始", editJson: "以 JSON 編輯", jsonArray: "FHIR 資源（JSON 陣列）", takeJson: "採用此 JSON",
     fire: "觸發 hook", cards: "卡片", notYet: "請選擇病人並觸發 hook。", pictures: "圖示", asTable: "以表格呈現", exchange: "交換內容", copyCurl: "複製為 curl", request: "請求",
