@@ -51,9 +51,7 @@ class Series(Sequence[Observation]):
         usable: Callable[[Observation], bool] = lambda _: True,
     ) -> Observation | None:
         """Newest observation not after `at`, not older than `within`, that satisfies `usable`."""
-        for item in reversed(self):
-            if item.when.earliest > at:
-                continue
+        for item in self.until(at):
             if within is not None and item.when.latest < at - within:
                 return None
             if usable(item):
@@ -63,6 +61,10 @@ class Series(Sequence[Observation]):
     def between(self, start: datetime, end: datetime) -> tuple[Observation, ...]:
         """Observations whose time may lie in [start, end]."""
         return tuple(o for o in self.since(start) if o.when.earliest <= end)
+
+    def until(self, at: datetime) -> Iterator[Observation]:
+        """Observations that may lie at or before `at`, newest first."""
+        return (o for o in reversed(self) if o.when.earliest <= at)
 
     def since(self, start: datetime) -> tuple[Observation, ...]:
         """Observations that may lie at or after `start`, oldest first."""

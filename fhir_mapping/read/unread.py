@@ -25,6 +25,7 @@ _WORTH_IT = 12  # entries; a shorter series is decoded at once
 _STEP = 4  # entries that a search for the newest usable one decodes first; doubled as it goes on
 _STAMP_LENGTHS = {20, 25}  # 2026-03-16T10:00:00Z, 2026-03-16T10:00:00+08:00
 _ZONE_AT, _SECONDS_AT = 19, 17
+_SECOND = timedelta(seconds=1)  # stamps are written to the second
 
 
 class _Decoder(Protocol):
@@ -80,14 +81,25 @@ class UnreadSeries(Series):
             self._read_back_to(max(self._rest - step, 0))
             step *= 2
 
+    def until(self, at: datetime) -> Iterator[Observation]:
+        """Decodes what is newer and a few more in one go."""
+        if not self._found or self._found[0].when.latest > at:
+            self._read_back_to(max(self._place_of(at) - _STEP, 0))
+        return super().until(at)
+
+    def between(self, start: datetime, end: datetime) -> tuple[Observation, ...]:
+        if self._place_of(start) == self._place_of(end + _SECOND):
+            return ()  # nothing was stamped then: what is newer need not be decoded
+        return super().between(start, end)
+
     def since(self, start: datetime) -> tuple[Observation, ...]:
-        self._read_back_to(bisect_left(self._stamps, self._as_written(start)))
+        self._read_back_to(self._place_of(start))
         return tuple(o for o in self._found if o.when.latest >= start)
 
-    def _as_written(self, moment: datetime) -> str:
-        """The stamp of the second before the moment, written as the entries' stamps are."""
-        written = (moment - timedelta(seconds=1)).astimezone(self._zone)
-        return written.replace(microsecond=0, tzinfo=None).isoformat()
+    def _place_of(self, moment: datetime) -> int:
+        """The first entry stamped in the second of the moment, or later."""
+        written = moment.astimezone(self._zone).replace(microsecond=0, tzinfo=None)
+        return bisect_left(self._stamps, written.isoformat())
 
 
 def unread_series(entries: list[Entry], traits: Traits, decoder: _Decoder) -> Series | None:

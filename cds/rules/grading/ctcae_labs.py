@@ -18,7 +18,7 @@ from cds.engine.case import Case
 from cds.engine.parameters import Parameters
 from cds.engine.rule import rule
 from cds.engine.tables import shared_table
-from fhir_mapping.chart import Observation, Quantity
+from fhir_mapping.chart import Observation, Quantity, Series
 
 RULE = "grading.ctcae-labs"
 
@@ -59,10 +59,10 @@ def concepts() -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(r["concept"]) for r in shared_table("ctcae_labs").table("cutoffs")))
 
 
-def baseline_before(series: Sequence[Observation], first_dose: datetime) -> Observation | None:
+def baseline_before(series: Series, first_dose: datetime) -> Observation | None:
     """Last usable value before the first dose."""
-    usable = (o for o in reversed(series) if o.when.latest < first_dose and o.value.quantity is not None)
-    return next(usable, None)
+    earlier = series.until(first_dose)
+    return next((o for o in earlier if o.when.latest < first_dose and o.value.quantity is not None), None)
 
 
 def _multiple(quantity: Quantity, of: Quantity, factor: object) -> Decimal:

@@ -162,7 +162,7 @@ def ferritin(case: Case) -> Ferritin:
     previous = next(
         (
             o
-            for o in reversed(case.chart.series("ferritin"))
+            for o in case.chart.series("ferritin").until(current.when.latest - apart)
             if _measured(o) and current.when.latest - o.when.latest >= apart
         ),
         None,
@@ -282,7 +282,7 @@ def _haemophagocytosis(case: Case) -> Criterion:
 def _values_from(case: Case, concept: str, start: datetime) -> list[Observation]:
     """Values since `start` and the last one before it, oldest first."""
     series = case.chart.series(concept)
-    before = next((o for o in reversed(series) if o.when.latest < start and _measured(o)), None)
+    before = next((o for o in series.until(start) if o.when.latest < start and _measured(o)), None)
     later = [o for o in series.since(start) if _measured(o)]
     return later if before is None else [before, *later]
 

@@ -64,8 +64,9 @@ def test_windows_of_an_unread_series(
     end = start + timedelta(minutes=length)
     assert lazy.latest(end) == whole.latest(end)
     assert lazy.latest(end, timedelta(days=1)) == whole.latest(end, timedelta(days=1))
-    assert lazy.since(start) == whole.since(start)
     assert lazy.between(start, end) == whole.between(start, end)
+    assert lazy.since(start) == whole.since(start)
+    assert list(lazy.until(start)) == list(whole.until(start))
     assert _names(list(reversed(lazy))) == _names(list(reversed(whole)))
     assert (lazy.items, lazy.losses, len(lazy)) == (whole.items, whole.losses, len(whole))
 
@@ -84,6 +85,13 @@ def test_only_the_window_is_decoded() -> None:
     assert not seen.losses  # the unreadable entry lies before the window
     assert seen.series("anc").losses
     assert seen.losses
+
+
+def test_a_window_without_entries_decodes_nothing() -> None:
+    seen = chart(*_every_hour(48), obs("anc", (3, "furlong"), at=NOW.isoformat(), id="odd"))
+    begin = NOW - timedelta(minutes=50)
+    assert seen.series("anc").between(begin, NOW - timedelta(minutes=10)) == ()
+    assert not seen.losses  # nor the unreadable entry after it
 
 
 @pytest.mark.parametrize(
