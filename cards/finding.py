@@ -7,12 +7,12 @@ shared "not checked" card show.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from fhir_mapping.chart import Amount, Flag, Loss, LossReason, Moment, Quantity, Route
+from fhir_mapping.chart import Amount, Flag, Loss, LossReason, Moment, Quantity, Route, frozen
 
 
 class Indicator(StrEnum):
@@ -104,33 +104,33 @@ def graded(grade: int) -> Outcome:
 # --- values that messages carry; the renderer formats each by type and language
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Name:
     """A concept shown by its display name in the card's language."""
 
     concept: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Text:
     """Text from the chart (drug name, unreadable value): escaped before it is shown."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Days:
     """A number of days ("38 days", "38 天")."""
 
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hours:
     count: Decimal | float | int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Message:
     """A text of the catalogue of one rule. `key` is the msgid in cards/locale/<lang>/<rule id>.po,
     or in common.po when it starts with "common."."""
@@ -140,7 +140,7 @@ class Message:
     catalogue: str = ""  # rule id; "" = the finding's own rule
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Items:
     """Several values joined as a list in the card's language."""
 
@@ -173,22 +173,22 @@ def msg(key: str, /, **values: Shown) -> Message:
 # --- detail blocks
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Paragraph:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bullet:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Heading:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Table:
     """A small table; every row has as many cells as the header."""
 
@@ -202,7 +202,7 @@ Block = Paragraph | Bullet | Heading | Table
 # --- evidence
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Evidence:
     """One fact that decided. `value` as used (number or word), `unit` UCUM, `effective` ISO 8601. The card
     names the `flags` of the fact (preliminary, matched by name ...)."""
@@ -215,7 +215,7 @@ class Evidence:
     flags: frozenset[Flag] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Missing:
     """A fact the rule needed. The engine sharpens `not-on-chart` to `not-fetched` and the like where the
     chart knows why."""
@@ -229,7 +229,7 @@ class Missing:
 # --- suggestions
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Basis:
     """How a computed dose came about: `per` (8 mg/kg) x `measure` (70 kg), `maximum` applied if set."""
 
@@ -239,7 +239,7 @@ class Basis:
     formula: str = ""  # e.g. "Mosteller"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Repeat:
     """Repetition of an order. Once = count 1. `every_hours` 24 = daily; `days` bounds it."""
 
@@ -251,7 +251,7 @@ class Repeat:
 ONCE = Repeat(count=1)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DrugProposal:
     """A MedicationRequest to sign. `dose` None: no dose is suggested (the card says why); then `note` tells
     the rule. Doses in mg unless the drug is measured otherwise."""
@@ -269,7 +269,7 @@ class DrugProposal:
     as_needed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServiceProposal:
     """A ServiceRequest for a test, procedure, transfer or consult."""
 
@@ -281,7 +281,7 @@ class ServiceProposal:
     note: Message | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VaccineProposal:
     """A MedicationRequest for a vaccine on its earliest date."""
 
@@ -290,7 +290,7 @@ class VaccineProposal:
     note: Message | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AppointmentMove:
     """A re-dated copy of an Appointment or order of this hook (`update`): same resource, new date."""
 
@@ -301,17 +301,17 @@ class AppointmentMove:
 Proposal = DrugProposal | ServiceProposal | VaccineProposal
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Create:
     proposal: Proposal
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delete:
     resource: str  # Type/id of a draft order
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Update:
     move: AppointmentMove
 
@@ -319,7 +319,7 @@ class Update:
 Action = Create | Delete | Update
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Suggestion:
     """A button. `key` is unique within the finding (it seeds the uuid); actions are all done together,
     deletes before creates before updates. The engine removes a suggestion that the chart contraindicates
@@ -359,7 +359,7 @@ DEFAULT_OVERRIDES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Link:
     label: Message
     url: str
@@ -368,7 +368,7 @@ class Link:
 Scalar = str | int | bool | Decimal | date | datetime
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Treatment:
     """A dosing verdict that rides on a toxicity's card (`finding.treatment`)."""
 
@@ -377,7 +377,7 @@ class Treatment:
     values: Mapping[str, Scalar]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """One outcome of one rule for one subject.
 

@@ -33,6 +33,7 @@ from fhir_mapping.chart.facts import (
     Vaccine,
     Value,
 )
+from fhir_mapping.chart.frozen import frozen
 from fhir_mapping.chart.series import Series, by_day
 from fhir_mapping.chart.time import Moment, Precision, add_months, completed_years, instant, whole_day
 
@@ -81,6 +82,7 @@ __all__ = [
     "add_months",
     "by_day",
     "completed_years",
+    "frozen",
     "instant",
     "whole_day",
 ]

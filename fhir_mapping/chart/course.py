@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 
 from fhir_mapping.chart.facts import DrugRecord, Flag, Procedure, ServiceOrder
+from fhir_mapping.chart.frozen import frozen
 from fhir_mapping.chart.time import Moment
 
 
@@ -20,7 +20,7 @@ class Evidence(StrEnum):
     DRAFT = "draft"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Anchor:
     """A planned or actual event. `when` None: ordered or recorded without a date."""
 
@@ -39,7 +39,7 @@ class Anchor:
         return self.evidence is Evidence.DONE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Product:
     """A CAR-T product: its concept, target antigen (CD19, BCMA) and costimulatory domain ("" unknown)."""
 
@@ -48,7 +48,7 @@ class Product:
     costimulation: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CarTCourse:
     """One patient's CAR-T way. All dates are local calendar dates of the site's zone."""
 

@@ -7,11 +7,12 @@ itself and, for drugs, every class it belongs to (`tacrolimus`, `class_calcineur
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 
+from fhir_mapping.chart.frozen import frozen
 from fhir_mapping.chart.time import Moment, completed_years
 
 
@@ -55,7 +56,7 @@ class LossReason(StrEnum):
     CONTRADICTORY = "contradictory"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Loss:
     """Something that was there and could not be used. `concept` is "" when not even the code was readable."""
 
@@ -100,7 +101,7 @@ class Route(StrEnum):
 _SYSTEMIC = {Route.INTRAVENOUS, Route.ORAL, Route.SUBCUTANEOUS, Route.INTRAMUSCULAR}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Amount:
     """A number with a canonical UCUM unit, e.g. 560 mg, 8 mg/kg, 0.12 ug/kg/min."""
 
@@ -108,7 +109,7 @@ class Amount:
     unit: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Quantity:
     """A measured number in the concept's preferred unit, with what the laboratory wrote beside it.
 
@@ -156,7 +157,7 @@ class Quantity:
         return self, limits[self.unit]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Value:
     """value[x] of an Observation or component. Only what was sent is set; all unset = asked, no result."""
 
@@ -184,7 +185,7 @@ class Value:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Specimen:
     """Where a sample came from. `identifier` is the bag number of a product."""
 
@@ -194,7 +195,7 @@ class Specimen:
     collected: Moment | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Observation:
     """One measured or assessed fact of one concept."""
 
@@ -226,7 +227,7 @@ class ConditionState(StrEnum):
     REFUTED = "refuted"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Grade:
     """A toxicity grade as coded (chart-facts 2.3)."""
 
@@ -234,7 +235,7 @@ class Grade:
     derived: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Condition:
     reference: str
     concepts: frozenset[str]
@@ -265,7 +266,7 @@ class EventState(StrEnum):
     TOOK_PLACE = "took-place"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Procedure:
     reference: str
     concepts: frozenset[str]
@@ -283,7 +284,7 @@ class Procedure:
     notes: str = ""  # as written, for showing only
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServiceOrder:
     """ServiceRequest or DeviceRequest."""
 
@@ -305,7 +306,7 @@ class ServiceOrder:
     notes: str = ""  # as written, for showing only
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Appointment:
     reference: str
     concepts: frozenset[str]
@@ -317,7 +318,7 @@ class Appointment:
     flags: frozenset[Flag] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Encounter:
     reference: str
     planned: bool
@@ -342,7 +343,7 @@ class Encounter:
         return self.class_code in ("IMP", "ACUTE", "OBSENC", "SS", "EMER")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Vaccine:
     """What a vaccine resource says it is: given (Immunization) or ordered (any order of a vaccine)."""
 
@@ -358,7 +359,7 @@ class Vaccine:
     flags: frozenset[Flag] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Allergy:
     reference: str
     concepts: frozenset[str]  # substance and its class concepts; `no_known_allergy` alone = asked, none
@@ -391,7 +392,7 @@ class DrugState(StrEnum):
     PLAN = "plan"  # intent plan, proposal, option; statement intended: shown, never exposure
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dose:
     """One administration's dose as written.
 
@@ -412,7 +413,7 @@ class Dose:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timing:
     """When the doses of an order fall (chart-facts 2.6)."""
 
@@ -428,7 +429,7 @@ class Timing:
     flags: frozenset[Flag] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Instruction:
     """One dosage instruction of an order that has several."""
 
@@ -439,7 +440,7 @@ class Instruction:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DrugRecord:
     """One MedicationAdministration, -Dispense, -Statement or -Request (chart or draft).
 
@@ -495,7 +496,7 @@ class DrugRecord:
         return not self.concepts.isdisjoint(concepts)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exposure:
     """Everything the chart says about one ingredient by one route, folded into its last dose (M1)."""
 
@@ -511,7 +512,7 @@ class Exposure:
     records: tuple[DrugRecord, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Patient:
     reference: str
     birth: Moment | None = None  # interval for YYYY or YYYY-MM
@@ -529,7 +530,7 @@ class Patient:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Document:
     """DiagnosticReport, DocumentReference, ImagingStudy, Consent, Device ...: present, dated, coded."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from calendar import isleap
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
 from dateutil.relativedelta import relativedelta
+
+from fhir_mapping.chart.frozen import frozen
 
 Day = date  # the property `date` below would hide the type
 
@@ -21,7 +22,7 @@ class Precision(StrEnum):
     YEAR = "year"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Moment:
     """A stamp of the chart in the site's zone: `earliest` <= truth <= `latest` (aware datetimes).
 
