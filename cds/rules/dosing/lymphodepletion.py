@@ -214,6 +214,8 @@ def _blocked(case: Case) -> tuple[Message, ...]:
     """Reasons not to offer lymphodepletion orders at all."""
     numbers = case.p(RULE)
     found: list[Message] = []
+    if _pregnant(case):
+        found.append(msg("block.pregnancy"))
     renal = creatinine_clearance(case)
     if renal.value is not None and renal.value <= numbers["clearance_block_ml_min"]:
         value = Amount(round(renal.value, 1), renal.unit)
@@ -223,8 +225,6 @@ def _blocked(case: Case) -> tuple[Message, ...]:
     status = case.chart.latest("product_status")
     if status is not None and not {"failed", "manufacturing"}.isdisjoint(status.value.codes):
         found.append(msg("block.product", status=Items(tuple(Name(code) for code in status.value.codes))))
-    if _pregnant(case):
-        found.append(msg("block.pregnancy"))
     return tuple(found)
 
 
@@ -398,6 +398,8 @@ def _problem_finding(
         values["needed_days"] = plan.days
     suggestions: tuple[Suggestion, ...] = ()
     fixable = {Problem.ROUTE, Problem.DOSE_HIGH, Problem.DOSE_LOW, Problem.DAYS}
+    if regimen is not None and first_day(case, "fludarabine", record) == regimen.start:
+        fixable.add(Problem.START)  # the calculated order begins with the fludarabine
     if regimen is not None and plan is not None and set(problems) <= fixable:
         suggestions = _correction(case, record, regimen, plan)
     elif worst is Problem.ALLERGY and regimen is not None:
@@ -514,12 +516,12 @@ def _plan_values(case: Case, regimen: Regimen) -> dict[str, Scalar]:
 
 def _plan_key(case: Case, found: Orders, sound: bool, hold: bool) -> str:
     """Which sentence sums up the plan."""
+    if hold:
+        return "plan-hold"
     if body_surface(case).value is None:
         return "plan-no-surface"
     if not sound:
         return "plan"
-    if hold:
-        return "plan-hold"
     return "plan-reduced" if _reduced(case, found) else "plan-complete"
 
 
@@ -570,7 +572,7 @@ def _plan_finding(case: Case, found: Orders) -> Finding:
         detail.append(
             Bullet(msg("detail.alternate-without-reason", grade=case.p(RULE).int("cystitis_grade")))
         )
-    detail += [Bullet(message) for message in blocked]
+    detail += [Bullet(msg("detail.blocked", reason=reason)) for reason in blocked]
     detail += _too_close(case, found)
     if case.chart.latest("product_status") is None:
         detail.append(Bullet(msg("detail.confirm-product")))
@@ -582,11 +584,15 @@ def _plan_finding(case: Case, found: Orders) -> Finding:
     if cystitis is not None:
         missing.append(Missing("hemorrhagic_cystitis", resource=cystitis.reference))
     shown["tolerance"] = case.p(RULE).int("tolerance_percent")
-    hold = sound and bool(blocked)
+    pregnant = _pregnant(case)
+    hold = bool(blocked) and (sound or pregnant)
+    critical = pregnant and case.hook is Hook.ORDER_SIGN
+    if hold:
+        shown["reason"] = blocked[0]
     return Finding(
         rule=RULE,
         outcome=Outcome.HOLD if hold else Outcome.PASS if sound else Outcome.ADVISE,
-        indicator=Indicator.WARNING if hold else Indicator.INFO,
+        indicator=Indicator.CRITICAL if critical else Indicator.WARNING if hold else Indicator.INFO,
         summary=msg(f"summary.{_plan_key(case, found, sound, hold)}", **shown),
         subject="plan",
         detail=tuple(detail),

@@ -31,6 +31,8 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
+from cds.rules.bispecific.holds.rows import Action
+from cds.rules.bispecific.holds.state import hold_state
 from cds.rules.bispecific.orders import Judged
 from cds.rules.bispecific.tarlatamab import (
     dosed,
@@ -121,16 +123,18 @@ def _finding(case: Case, points: list[Point], reference: str, label: str) -> Fin
         evidence=tuple(e for p in points for e in p.evidence),
         missing=tuple(m for p in points for m in p.missing),
         resource=reference,
-        suggestions=_one_recommended([p.suggestion for p in points if p.suggestion is not None]),
+        suggestions=_one_recommended(case, [p.suggestion for p in points if p.suggestion is not None]),
         selection=Selection.ANY,
         overrides=(Override.ALREADY_DONE, Override.RISK_BENEFIT, Override.SPECIALIST_ADVICE, Override.OTHER),
     )
 
 
-def _one_recommended(suggestions: list[Suggestion]) -> tuple[Suggestion, ...]:
+def _one_recommended(case: Case, suggestions: list[Suggestion]) -> tuple[Suggestion, ...]:
+    """At most one pre-selected; none beside a dose that another card holds or stops."""
+    held = hold_state(case).action >= Action.HOLD
     kept: list[Suggestion] = []
     for suggestion in suggestions:
-        if suggestion.recommended and any(s.recommended for s in kept):
+        if suggestion.recommended and (held or any(s.recommended for s in kept)):
             suggestion = Suggestion(suggestion.key, suggestion.label, suggestion.actions)
         kept.append(suggestion)
     return tuple(kept)

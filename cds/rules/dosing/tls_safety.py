@@ -131,8 +131,10 @@ def _remove(draft: DrugRecord) -> tuple[Suggestion, ...]:
 
 def _rasburicase(case: Case, draft: DrugRecord) -> Iterator[Finding]:
     g6pd = g6pd_state(case)
+    beside = (*in_force(case, *INHIBITORS), *case.chart.drafts.drugs.of(*INHIBITORS))
     if g6pd in (G6pd.DEFICIENT, G6pd.INTERMEDIATE):
-        offers = [s for s in (allopurinol(case, recommended=True), febuxostat(case)) if s is not None]
+        alternatives = () if beside else (allopurinol(case, recommended=True), febuxostat(case))
+        offers = [s for s in alternatives if s is not None]
         if draft.state is DrugState.DRAFT:
             offers = [
                 Suggestion(s.key, s.label, (Delete(draft.reference), *s.actions), s.recommended)
@@ -176,7 +178,6 @@ def _rasburicase(case: Case, draft: DrugRecord) -> Iterator[Finding]:
             missing=(Missing("g6pd"),),
             suggestions=(order_g6pd(RULE, recommended=True),),
         )
-    beside = (*in_force(case, *INHIBITORS), *case.chart.drafts.drugs.of(*INHIBITORS))
     if beside:
         drugs = Items(tuple(dict.fromkeys(Name(i) for d in beside for i in d.ingredients if i in INHIBITORS)))
         yield _finding(

@@ -13,6 +13,7 @@ from cards.finding import (
     Block,
     Bullet,
     Create,
+    Days,
     Evidence,
     Finding,
     Indicator,
@@ -205,7 +206,7 @@ def _detail(
     for cause in causes:
         yield Bullet(msg("cause", name=Name(cause.concept)))
     if gap:
-        yield Bullet(msg("ferritin-gap", days=gap))
+        yield Bullet(msg("ferritin-gap", days=Days(gap)))
     marrow = next(c for c in criteria(case) if c.key == "C4")
     if marrow.assessed:
         yield Bullet(msg("marrow.present" if marrow.hits else "marrow.absent"))

@@ -170,7 +170,9 @@ def monitoring(case: Case) -> Iterator[Finding]:
     if kept is not None:
         indicator = Indicator.CRITICAL if discharge else Indicator.WARNING
         outcome = Outcome.NOT_MET if discharge else Outcome.ONGOING
-        key = "summary.extended-active" if kept.active else "summary.extended-recent"
+        ahead = kept.until is not None and kept.until > case.now
+        active = "active" if ahead else "unresolved"
+        key = f"summary.extended-{active if kept.active else 'recent'}"
         values: dict[str, Scalar] = {"toxicity": kept.toxicity, "toxicity_grade": kept.grade}
         if kept.until is not None:
             values["extended_until"] = kept.until

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cards.finding import Block, Bullet, Finding, Indicator, Message, Missing, Outcome, Paragraph, graded, msg
+from cards.finding import (
+    Block,
+    Bullet,
+    Days,
+    Finding,
+    Indicator,
+    Message,
+    Missing,
+    Outcome,
+    Paragraph,
+    graded,
+    msg,
+)
 from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.after_cart import recorded_grade
@@ -70,7 +82,7 @@ def _early_detail(case: Case, early: Early) -> Iterator[Block]:
     for key, run in (("run", early.run), ("run.deep", early.deep)):
         if run is not None:
             yield Bullet(
-                msg(key, days=run.days, first=run.first, last=run.last, interpolated=run.interpolated)
+                msg(key, days=Days(run.days), first=run.first, last=run.last, interpolated=run.interpolated)
             )
     if early.never_above:
         yield Bullet(msg("never-above"))
@@ -96,7 +108,7 @@ def _early_card(case: Case, state: IcahtState, early: Early) -> Finding:
         limit = case.p(RULE).int("early_deep_limit" if early.by_deep else "early_limit")
         values["limit_per_ul"] = limit
         key = "summary.early-provisional" if early.provisional else "summary.early"
-        summary = msg(key, grade=early.low, days=run.days if run else 0, limit=limit, day=state.day)
+        summary = msg(key, grade=early.low, days=Days(run.days if run else 0), limit=limit, day=state.day)
     return Finding(
         rule=RULE,
         outcome=outcome,

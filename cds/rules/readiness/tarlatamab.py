@@ -32,6 +32,8 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules import evidence as facts
 from cds.rules.bispecific import labs
+from cds.rules.bispecific.holds.rows import Action
+from cds.rules.bispecific.holds.state import hold_state
 from cds.rules.bispecific.setting import unmonitored
 from cds.rules.bispecific.tarlatamab import (
     DRUG,
@@ -129,6 +131,8 @@ def _finding(case: Case, points: list[Point], reference: str, first: bool) -> Fi
     key = "summary.ready" if ready else "summary.not-ready"
     if not first:
         key += "-next"
+    if ready and hold_state(case).action >= Action.HOLD:
+        key = "summary.held"  # another card holds the dose
     detail: list[Block] = [Bullet(point.text) for point in points]
     return Finding(
         rule=RULE,

@@ -32,7 +32,11 @@ from cds.engine.parameters import Parameters
 from cds.engine.rule import rule
 from cds.rules.disease import Disease, disease
 from cds.rules.dosing.premedication import infusion_start, suggestions
+from cds.rules.dosing.steroid_course import in_crs_steroids
 from cds.rules.drug_classes import Band, drug_classes
+from cds.rules.grading.crs_episode import crs_applies, crs_now
+from cds.rules.grading.icans_episode import icans_now
+from cds.rules.grading.iec_hs_episode import iec_hs_now
 from cds.rules.steroids import active_on
 from cds.rules.washout.concerns import drafts_hold
 from fhir_mapping.chart import ConditionState, Drafts, DrugRecord, DrugSource, Moment, Result
@@ -42,6 +46,8 @@ OVERRIDES = (Override.OTHER_CAUSE, Override.RISK_BENEFIT, Override.SPECIALIST_AD
 REPLACEMENT_DRUGS = frozenset({"hydrocortisone", "prednisolone", "prednisone", "cortisone"})
 PLANNED_USES = frozenset({"purpose_premedication", "purpose_antiemetic"})
 TOXICITIES = ("crs", "icans", "iec_hs", "hlh", "anaphylaxis", "infusion_reaction")
+CRS_STEROIDS = ("dexamethasone", "methylprednisolone")
+STEROID_FROM_CRS = 2  # the grade from which the CRS algorithm may ask for a steroid
 GRADES = ("crs_grade", "icans_grade", "iec_hs_grade")
 SEVERE_REACTIONS = frozenset({"hypotension", "cardiac_arrest", "chest_tightness", "rash", "anaphylaxis"})
 
@@ -169,6 +175,27 @@ def toxicity_recorded(case: Case) -> tuple[Evidence, ...]:
     return tuple(found)
 
 
+@once_per_case
+def _toxicity_shown(case: Case) -> bool:
+    """CRS of grade 2, ICANS or IEC-HS by the values of the chart, whoever has or has not recorded it."""
+    if case.chart.course.day0 is None:
+        return False
+    crs = crs_now(case).grade if crs_applies(case) else None
+    neuro, iec_hs = icans_now(case), iec_hs_now(case)
+    return (
+        (crs is not None and crs >= STEROID_FROM_CRS)
+        or bool(neuro is not None and neuro.grade)
+        or (iec_hs is not None and iec_hs.established)
+    )
+
+
+def _judged_as_crs_steroid(case: Case, record: DrugRecord, drug: str) -> bool:
+    """dosing.crs-steroid has the word on this drug while there is CRS of any grade."""
+    if drug not in CRS_STEROIDS or not in_crs_steroids(record):
+        return False
+    return crs_applies(case) and crs_now(case).present
+
+
 def _treats_toxicity(record: DrugRecord) -> bool:
     return not record.reasons.isdisjoint(TOXICITIES)
 
@@ -217,6 +244,8 @@ def _steroid(case: Case, record: DrugRecord, drug: str) -> Hit | None:
     after = _overlaps(record, max(at.day0, case.today) if at.infused else at.day0, until)
     if after is None or toxicity_recorded(case) or (at.infused and _adrenal_insufficiency(case)):
         return None
+    if at.infused and (_toxicity_shown(case) or _judged_as_crs_steroid(case, record, drug)):
+        return None
     return Hit(record, drug, Row.STEROID_AFTER, Outcome.REVIEW, Indicator.WARNING, after)
 
 
@@ -257,7 +286,7 @@ def _tki(case: Case, record: DrugRecord, drug: str) -> Hit | None:
     at = window(case)
     numbers = case.p(RULE)
     switch_off = "purpose_car_t_switch_off" in record.purposes or _treats_toxicity(record)
-    if switch_off and at.infused and toxicity_recorded(case):
+    if switch_off and at.infused and (toxicity_recorded(case) or _toxicity_shown(case)):
         return None
     anchor = at.start or at.day0
     if anchor is None:
