@@ -29,6 +29,7 @@ from cds.prefetch import (
     OfferedTypes,
     Plan,
     Resolver,
+    TemplateError,
     coverage,
     make_plan,
 )
@@ -135,7 +136,12 @@ def build_runtime(settings: Settings, client: FhirClient) -> Runtime:
     sign_offs = load_sign_offs(settings.sign_off_file, rulebook.rules) if settings.sign_off_file else {}
     limits = Limits(settings.fhir_concurrency, settings.fhir_page_limit, settings.entries)
     resolver = Resolver(client, OfferedTypes(settings.not_offered_seconds), limits)
-    return Runtime(settings, rulebook, resolver, sign_offs)
+    runtime = Runtime(settings, rulebook, resolver, sign_offs)
+    try:
+        runtime.plans  # noqa: B018 - made now, so that a template nobody could fill stops the start
+    except TemplateError as error:
+        raise rulebook.site.fault(["prefetch", error.key], str(error)) from None
+    return runtime
 
 
 async def answer(

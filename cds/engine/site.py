@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from pathlib import Path
@@ -36,76 +35,106 @@ class SiteFile:
     facility: Facility = field(default_factory=Facility)
     prefetch: Mapping[str, str] = field(default_factory=dict)
     text: str = ""
+    name: str = ""
+
+    def fault(self, where: Sequence[str], reason: str) -> SiteFileError:
+        """The refusal of the entry at the path `where`, with its file and line."""
+        return SiteFileError(f"{self.name}:{_line_of(self.text, where)}: {reason}")
 
 
-def _line_of(text: str, table: str, key: str) -> int:
-    """Line of `key` in the TOML table `table` (or of the table itself), for messages."""
-    current, found = "", 0
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[([^\]]+)\]", line):
-            current = header[1].replace('"', "").replace("'", "").strip()
-            if current == table:
-                found = number
-        elif current == table and re.match(rf"\s*\"?{re.escape(key)}\"?\s*=", line):
-            return number
-    return found or 1
+def _line_of(text: str, where: Sequence[str]) -> int:
+    """First line of the statement that writes the key path `where`, however the file spells it.
+
+    TOML nests by header, dotted key or inline table; so the file's beginning is read, line by line longer,
+    until the path is in it.
+    """
+    lines = text.splitlines()
+    statement = 1
+    for number in range(1, len(lines) + 1):
+        try:
+            known: Any = tomllib.loads("\n".join(lines[:number]))
+        except tomllib.TOMLDecodeError:  # the statement goes on
+            continue
+        for key in where:
+            known = known.get(key) if isinstance(known, dict) else None
+        if known is not None:
+            return statement
+        statement = number + 1
+    return 1
 
 
 def load_site_file(path: Path, rules: Mapping[str, Rule]) -> SiteFile:
     """Read and check a site file. Raises SiteFileError with file, line and reason."""
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise SiteFileError(f"{path.name}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SiteFileError(f"{path.name}: {error}") from error
-
-    def fail(table: str, key: str, reason: str) -> SiteFileError:
-        return SiteFileError(f"{path.name}:{_line_of(text, table, key)}: {reason}")
-
-    for section in data:
+    site = SiteFile(text=text, name=path.name)
+    for section, content in data.items():
         if section not in ("parameters", "rules", "facility", "prefetch"):
-            raise fail(section, section, f"unknown section {section}")
+            raise site.fault([section], f"unknown section {section}")
+        _table(site, [section], content)
+    return replace(
+        site,
+        parameters=_parameters(site, data.get("parameters", {}), rules),
+        rules=_settings(site, data.get("rules", {}), rules),
+        facility=_facility(site, data.get("facility", {})),
+        prefetch=_templates(site, data.get("prefetch", {})),
+    )
+
+
+def _table(site: SiteFile, where: Sequence[str], content: object) -> Mapping[str, Any]:
+    if not isinstance(content, dict):
+        raise site.fault(where, f"{where[-1]}: a table is expected")
+    return content
+
+
+def _parameters(site: SiteFile, raw: Mapping[str, Any], rules: Mapping[str, Rule]) -> dict[str, Parameters]:
     parameters: dict[str, Parameters] = {}
-    for rule_id, changes in data.get("parameters", {}).items():
-        table = f"parameters.{rule_id}"
+    for rule_id, changes in raw.items():
+        where = ["parameters", rule_id]
         if rule_id not in rules:
-            raise fail(table, rule_id, f"unknown rule {rule_id}")
+            raise site.fault(where, f"unknown rule {rule_id}")
         own = rules[rule_id].parameters
         items = dict(own.items)
-        for name, raw in changes.items():
+        for name, value in _table(site, where, changes).items():
             if name not in items:
-                raise fail(table, name, f"{rule_id} has no parameter {name}")
+                raise site.fault([*where, name], f"{rule_id} has no parameter {name}")
             try:
-                items[name] = _changed(items[name], raw)
+                items[name] = _changed(items[name], value)
             except ValueError as error:
-                raise fail(table, name, f"{name}: {error}") from None
+                raise site.fault([*where, name], f"{name}: {error}") from None
         parameters[rule_id] = replace(own, items=items)
+    return parameters
+
+
+def _settings(site: SiteFile, raw: Mapping[str, Any], rules: Mapping[str, Rule]) -> dict[str, RuleSetting]:
     settings: dict[str, RuleSetting] = {}
-    for rule_id, raw in data.get("rules", {}).items():
-        table = f"rules.{rule_id}"
+    for rule_id, content in raw.items():
+        where = ["rules", rule_id]
         if rule_id not in rules:
-            raise fail(table, rule_id, f"unknown rule {rule_id}")
-        for key in raw:
-            if key not in ("enabled", "hooks", "minimum_indicator"):
-                raise fail(table, key, f"unknown key {key}")
-        try:
-            settings[rule_id] = _setting(raw)
-        except (ValueError, TypeError) as error:
-            raise fail(table, next(iter(raw), rule_id), str(error)) from None
-    facility = data.get("facility", {})
-    known = {item.name for item in fields(Facility)}
-    for key in facility:
-        if key not in known:
-            raise fail("facility", key, f"unknown key {key}")
-    prefetch = data.get("prefetch", {})
-    for key, template in prefetch.items():
+            raise site.fault(where, f"unknown rule {rule_id}")
+        setting = RuleSetting()
+        for key, value in _table(site, where, content).items():
+            if key not in _SETTINGS:
+                raise site.fault([*where, key], f"unknown key {key}")
+            try:
+                setting = replace(setting, **{key: _SETTINGS[key](value)})
+            except ValueError as error:
+                raise site.fault([*where, key], f"{key}: {error}") from None
+        settings[rule_id] = setting
+    return settings
+
+
+def _templates(site: SiteFile, raw: Mapping[str, Any]) -> Mapping[str, str]:
+    """Templates by key; whether a client could fill them is the plan's to say."""
+    for key, template in raw.items():
         if not isinstance(template, str):
-            raise fail("prefetch", key, "a template is a string")
-    try:
-        place = _facility(facility)
-    except (TypeError, ValueError) as error:
-        raise fail("facility", "facility", str(error)) from None
-    return SiteFile(parameters, settings, place, prefetch, text)
+            raise site.fault(["prefetch", key], "a template is a string")
+    return raw
 
 
 def _changed(item: Parameter, raw: Any) -> Parameter:
@@ -142,27 +171,52 @@ def _changed(item: Parameter, raw: Any) -> Parameter:
     return replace(item, value=value, site_value=True)
 
 
-def _setting(raw: Mapping[str, Any]) -> RuleSetting:
-    enabled = raw.get("enabled")
-    if enabled is not None and not isinstance(enabled, bool):
-        raise ValueError("enabled must be true or false")
-    hooks = raw.get("hooks")
-    minimum = raw.get("minimum_indicator")
-    return RuleSetting(
-        enabled,
-        None if hooks is None else frozenset(Hook(hook) for hook in hooks),
-        None if minimum is None else Indicator(minimum),
-    )
+def _enabled(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false is expected")
+    return value
 
 
-def _facility(raw: Mapping[str, Any]) -> Facility:
-    """The centre's settings. Raises ValueError on a value of the wrong kind."""
+def _hooks(value: object) -> frozenset[Hook]:
+    known = [hook.value for hook in Hook]
+    if not isinstance(value, list) or any(hook not in known for hook in value):
+        raise ValueError(f"a list of {', '.join(known)} is expected")
+    return frozenset(Hook(hook) for hook in value)
+
+
+def _indicator(value: object) -> Indicator:
+    known = [indicator.value for indicator in Indicator]
+    if value not in known:
+        raise ValueError(f"one of {', '.join(known)} is expected")
+    return Indicator(value)
+
+
+_SETTINGS: Mapping[str, Callable[[object], Any]] = {
+    "enabled": _enabled,
+    "hooks": _hooks,
+    "minimum_indicator": _indicator,
+}
+
+
+def _facility(site: SiteFile, raw: Mapping[str, Any]) -> Facility:
     place = Facility()
     for key, value in raw.items():
-        if isinstance(value, list):
-            value = tuple(value)
-        expected = type(getattr(place, key))
-        if type(value) is not expected:
-            raise ValueError(f"{key}: {expected.__name__} is expected")
-        place = replace(place, **{key: value})
+        if key not in {item.name for item in fields(Facility)}:
+            raise site.fault(["facility", key], f"unknown key {key}")
+        expected = _expected(key, value, getattr(place, key))
+        if expected:
+            raise site.fault(["facility", key], f"{key}: {expected} is expected")
+        changed: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value}
+        place = replace(place, **changed)
     return place
+
+
+def _expected(key: str, value: object, default: object) -> str:
+    """What the value should have been; "" where it is that."""
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "true or false"
+    if key == "influenza_season":
+        months = isinstance(value, list) and [type(month) is int and 1 <= month <= 12 for month in value]
+        return "" if months == [True, True] else "[first month, last month], 1 to 12,"
+    words = isinstance(value, list) and all(isinstance(word, str) for word in value)
+    return "" if words else "a list of words"

@@ -21,7 +21,11 @@ _SAFE_CODE = re.compile(r"[A-Za-z0-9._-]+")
 
 
 class TemplateError(Exception):
-    """A site's own template that no client could fill."""
+    """A site's own template that no client could fill. `key` is the prefetch key that it is for."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"prefetch: {reason}")
+        self.key = key
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ def make_plan(
     overrides = overrides or {}
     for name in overrides:
         if name not in KEYS:
-            raise TemplateError(f"prefetch: unknown key {name}")
+            raise TemplateError(name, f"unknown key {name}")
     wanted = set(keys)
     if unknown := wanted - set(KEYS):
         raise KeyError(min(unknown))
@@ -143,15 +147,15 @@ def _checked(spec: KeySpec, text: str, hook: str) -> str:
     tokens = _TOKEN.findall(text)
     allowed = {f"context.{name}" for name in HOOKS[hook].tokens} | USER_TOKENS
     if not re.match(rf"{spec.resource_type}[/?]", text):
-        raise TemplateError(f"prefetch: {spec.name} must read {spec.resource_type}")
+        raise TemplateError(spec.name, f"{spec.name} must read {spec.resource_type}")
     if bad := [token for token in tokens if token not in allowed]:
-        raise TemplateError(f"prefetch: {spec.name} has the unknown token {bad[0]}")
+        raise TemplateError(spec.name, f"{spec.name} has the unknown token {bad[0]}")
     if "{" in _TOKEN.sub("", text) or "}" in _TOKEN.sub("", text):
-        raise TemplateError(f"prefetch: {spec.name} has a broken token")
+        raise TemplateError(spec.name, f"{spec.name} has a broken token")
     if len(_TOKEN.sub("x" * _ID_LENGTH, text)) > LONGEST:
-        raise TemplateError(f"prefetch: {spec.name} is longer than {LONGEST} characters")
+        raise TemplateError(spec.name, f"{spec.name} is longer than {LONGEST} characters")
     if re.search(r"[\s#]|:/", text):
-        raise TemplateError(f"prefetch: {spec.name} is no relative query")
+        raise TemplateError(spec.name, f"{spec.name} is no relative query")
     return text
 
 
