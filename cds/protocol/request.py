@@ -135,7 +135,7 @@ def _check_required(context: Json, spec: HookSpec) -> None:
         if (
             item.presence is Presence.REQUIRED
             and item.name not in _LENIENT
-            and context.get(item.name) is None
+            and context.get(item.name) in (None, "")
         ):
             raise required(f"context.{item.name}")
 
@@ -143,7 +143,7 @@ def _check_required(context: Json, spec: HookSpec) -> None:
 def _bare_id(context: Json, name: str, resource_type: str, notes: set[Note]) -> str:
     value = context.get(name)
     path = f"context.{name}"
-    if value is None and name == "encounterId":
+    if name == "encounterId" and value in (None, ""):
         return ""
     if not isinstance(value, str):
         raise invalid("a string is expected", path)
@@ -252,8 +252,8 @@ def _fhir_access(body: Json, patient_id: str, notes: set[Note]) -> tuple[str, Au
         raise required("fhirAuthorization.access_token")
     if not isinstance(token, str) or not token.isascii() or not token.isprintable():
         raise invalid("a printable ASCII string is expected", "fhirAuthorization.access_token")
-    kind = raw.get("token_type", "Bearer")
-    if not isinstance(kind, str) or kind.lower() != "bearer":
+    kind = raw.get("token_type")
+    if kind is not None and (not isinstance(kind, str) or kind.lower() != "bearer"):
         raise invalid("only Bearer is supported", "fhirAuthorization.token_type")
     patient = _optional_text(raw, "patient").rpartition("Patient/")[2]
     if patient and patient != patient_id:

@@ -92,6 +92,9 @@ def test_21_what_is_missing_or_of_another_kind_is_named(raw: object, field: str)
 )
 def test_21_required_context_field_of_the_hook_is_named(hook: str, field: str) -> None:
     raw = body(hook)
+    for missing in (None, ""):
+        raw["context"][field] = missing
+        assert refused(raw, hook).field == f"context.{field}"
     del raw["context"][field]
     assert refused(raw, hook).field == f"context.{field}"
 
@@ -177,6 +180,7 @@ def test_25_authorization_that_cannot_be_used_is_refused(changes: dict[str, Any]
 
 def test_25_lower_case_bearer_is_bearer() -> None:
     assert parse_request(with_auth(token_type="bearer"), "patient-view").authorization is not None
+    assert parse_request(with_auth(token_type=None), "patient-view").authorization is not None
 
 
 def test_token_is_in_no_representation() -> None:
@@ -317,3 +321,6 @@ def test_encounter_and_appointments_are_read() -> None:
     request = parse_request(raw, "appointment-book")
     assert request.appointments == (appointment,)
     assert request.encounter_id == "e9"
+    for nothing in (None, ""):
+        raw["context"]["encounterId"] = nothing
+        assert parse_request(raw, "appointment-book").encounter_id == ""
