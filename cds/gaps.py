@@ -15,8 +15,11 @@ from cds.protocol import HookRequest
 from fhir_mapping.chart import Loss, LossReason
 
 
-def gaps(request: HookRequest, states: Mapping[str, KeyState], therapy_seen: bool) -> Iterator[Finding]:
-    """Cards beside those of the rules; none for a complete request."""
+def gaps(
+    request: HookRequest, states: Mapping[str, KeyState], therapy_seen: bool, drafts_of_others: int = 0
+) -> Iterator[Finding]:
+    """Cards beside those of the rules; none for a complete request. `drafts_of_others`: orders and visits of
+    the hook that name another patient."""
     unread = tuple(name for name in SCOPE if _hides_therapy(states.get(name)))
     if unread and not therapy_seen:
         what = Items(tuple(Message(f"what.{name}", {}, NOT_CHECKED) for name in unread))
@@ -33,17 +36,25 @@ def gaps(request: HookRequest, states: Mapping[str, KeyState], therapy_seen: boo
                 for kind in dict.fromkeys(KEYS[name].resource_type for name in unread)
             ),
         )
-    if request.unreadable_entries and (therapy_seen or unread):
-        count = request.unreadable_entries
-        yield Finding(
-            rule=NOT_CHECKED,
-            subject="drafts",
-            outcome=Outcome.NOT_CHECKED,
-            indicator=Indicator.WARNING,
-            summary=msg("summary.drafts", count=count),
-            detail=(Paragraph(msg("detail.drafts")),),
-            values={"unreadable_entries": count},
-        )
+    if not (therapy_seen or unread):
+        return
+    if request.unreadable_entries:
+        yield _unjudged("drafts", "unreadable_entries", request.unreadable_entries)
+    if drafts_of_others:
+        yield _unjudged("drafts-of-others", "entries_of_another_patient", drafts_of_others)
+
+
+def _unjudged(subject: str, value: str, count: int) -> Finding:
+    """So many entries of the hook no rule has seen."""
+    return Finding(
+        rule=NOT_CHECKED,
+        subject=subject,
+        outcome=Outcome.NOT_CHECKED,
+        indicator=Indicator.WARNING,
+        summary=msg(f"summary.{subject}", count=count),
+        detail=(Paragraph(msg(f"detail.{subject}")),),
+        values={value: count},
+    )
 
 
 def _hides_therapy(state: KeyState | None) -> bool:

@@ -213,7 +213,7 @@ async def answer(
         facility=runtime.rulebook.facility,
     )
     ran = run(service, case, runtime.rulebook, deadline)
-    extra = tuple(gaps(request, fetched.states, in_scope(chart)))
+    extra = tuple(gaps(request, fetched.states, in_scope(chart), chart.drafts.of_others))
     if extra:
         ran = replace(ran, findings=tuple(sorted((*ran.findings, *extra), key=card_order)))
     judged = time.monotonic()

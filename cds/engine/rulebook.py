@@ -131,6 +131,8 @@ def drafts_concern(service: Service, drafts: Drafts) -> bool:
         concepts |= service_order.concepts
     for vaccine in drafts.vaccines.all:
         concepts |= vaccine.concepts
+    if drafts.of_others:  # that they were not judged must be said
+        return True
     anything = bool(drafts.drugs) or bool(drafts.services) or bool(drafts.vaccines)
     if not anything:
         return False

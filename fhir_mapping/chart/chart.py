@@ -98,12 +98,16 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """What the hook brought for judgement; the chart's own orders do not contain them."""
+    """What the hook brought for judgement; the chart's own orders do not contain them.
+
+    `of_others` counts what is written for another patient than the hook's; nothing of it is read.
+    """
 
     drugs: Facts[DrugRecord] = field(default_factory=Facts)
     services: Facts[ServiceOrder] = field(default_factory=Facts)
     vaccines: Facts[Vaccine] = field(default_factory=Facts)
     appointments: Facts[Appointment] = field(default_factory=Facts)
+    of_others: int = 0
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ _NEVER = frozenset({"cancelled", "noshow", "entered-in-error"})
 _APPOINTMENT_NAMES = NAMES | {"order"}
 
 
-def _whose(resource: Json, context: Context) -> Subject:
-    """By its participants; newer versions also have a `subject`."""
+def subject_of_visit(resource: Json, context: Context) -> Subject:
+    """Whose visit it is, by its participants; newer versions also have a `subject`."""
     found = Subject.UNSTATED
     for participant in objs(resource.get("participant")):
         actor = participant.get("actor")
@@ -62,7 +62,7 @@ def read_appointment(resource: Json, context: Context, *, proposed: bool = False
         if not (isinstance(status, str) and status in _NEVER):
             context.losses.add(LossReason.MALFORMED, name_of(resource), text="status")
         return None
-    whose = _whose(resource, context)
+    whose = subject_of_visit(resource, context)
     if whose is Subject.OTHER_PATIENT:
         context.losses.add(LossReason.MALFORMED, "Appointment", text="another patient's data")
         return None

@@ -24,7 +24,7 @@ from fhir_mapping.chart import (
     Vaccine,
 )
 from fhir_mapping.read.allergy import read_allergies
-from fhir_mapping.read.appointment import read_appointment, sorted_appointments
+from fhir_mapping.read.appointment import read_appointment, sorted_appointments, subject_of_visit
 from fhir_mapping.read.coding import Codes
 from fhir_mapping.read.condition import read_conditions
 from fhir_mapping.read.context import Context, Memory
@@ -48,7 +48,7 @@ from fhir_mapping.read.immunization import (
 from fhir_mapping.read.losses import Losses
 from fhir_mapping.read.observation import Observations
 from fhir_mapping.read.patient import read_patient
-from fhir_mapping.read.pool import Pool, Resources, parse_reference, references
+from fhir_mapping.read.pool import Pool, Resources, Subject, parse_reference, references
 from fhir_mapping.read.procedure import read_procedures
 from fhir_mapping.read.request import read_request
 from fhir_mapping.read.service import read_service, read_services
@@ -180,7 +180,15 @@ def _drafts(context: Context, appointments: Context, body: BodySize) -> Drafts:
         services=Facts(tuple(services)),
         vaccines=Facts(tuple(_draft_vaccines(context, drugs, services))),
         appointments=Facts(tuple(sorted_appointments(booked))),
+        of_others=_of_others(context, appointments),
     )
+
+
+def _of_others(orders: Context, appointments: Context) -> int:
+    """Orders and visits of the hook that name another patient."""
+    subjects = [orders.pool.subject_of(order) for kind in _ORDER_TYPES for order in orders.pool.of(kind)]
+    subjects += [subject_of_visit(visit, appointments) for visit in appointments.pool.of("Appointment")]
+    return subjects.count(Subject.OTHER_PATIENT)
 
 
 def read_drafts(

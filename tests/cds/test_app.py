@@ -770,6 +770,29 @@ async def test_draft_entries_that_are_no_resource_are_named(
     assert await post_hook(cds_client, STEP_UP, none_of_ours) == []
 
 
+async def test_49_a_draft_for_another_patient_is_not_judged_and_that_is_said(
+    cds_client: httpx.AsyncClient, cds_app: FastAPI
+) -> None:
+    strange = {**TARLATAMAB, "id": "t9", "subject": {"reference": "Patient/p2"}}
+    prefetch = filled(cds_app, STEP_UP)
+    request = hook_request("order-sign", prefetch=prefetch, context={"draftOrders": bundle(strange)})
+    (card,) = await post_hook(cds_client, STEP_UP, request)
+    assert card["indicator"] == "warning"
+    assert card["summary"] == "1 draft is written for another patient and was not checked"
+    visit = resource("Appointment", "a1", status="proposed", start="2025-05-01T09:00:00+08:00")
+    del visit["subject"]
+    visit["participant"] = [{"actor": {"reference": "Patient/p2"}, "status": "accepted"}]
+    booking = hook_request(
+        "appointment-book",
+        prefetch=filled(cds_app, "follow-up-appointment-book"),
+        context={"appointments": bundle(visit)},
+    )
+    cards = await post_hook(cds_client, "follow-up-appointment-book", booking)
+    assert "another patient" in " ".join(card["summary"] for card in cards)
+    uninvolved = {**request, "prefetch": filled(cds_app, STEP_UP, [PATIENT])}
+    assert await post_hook(cds_client, STEP_UP, uninvolved) == []
+
+
 async def test_50_a_full_request_of_a_busy_chart_is_answered_in_half_a_second(
     cds_client: httpx.AsyncClient, cds_app: FastAPI
 ) -> None:
