@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -30,6 +29,7 @@ from cds.access import (
     decode_json,
     read_limited,
 )
+from cds.collector import Collector
 from cds.edge import Edge
 from cds.metrics import CONTENT_TYPE, Metrics
 from cds.openapi import openapi
@@ -104,9 +104,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         warm(runtime.rulebook.rules)
-        gc.collect()
-        gc.freeze()  # rules and terminology live for ever: no use in scanning them again and again
-        gc.set_threshold(250_000, 20, 50)  # a large request is as many objects; they die with it, uncollected
+        site.collector.start()
         async with AsyncExitStack() as stack:
             for resource in resources:
                 await stack.enter_async_context(resource)
@@ -153,6 +151,7 @@ class _Site:
         self._overridden, self._dependencies, self._busy = overridden, dependencies, 0
         self._authenticate, self._feedback_sink, self._listeners = authenticate, feedback_sink, listeners
         self._discovery = orjson.dumps(runtime.discovery)
+        self.collector = Collector()
 
     def guarded(self, handler: Handler, route: str) -> Handler:
         """The handler with every failure turned into an OperationOutcome, counted and logged without PHI."""
@@ -248,6 +247,7 @@ class _Site:
             )
         finally:
             self._busy -= 1
+            self.collector.call_ended()
 
     async def feedback(self, request: Request) -> Response:
         await self._client(request)

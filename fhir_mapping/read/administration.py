@@ -24,6 +24,7 @@ from fhir_mapping.read.drug_record import date_flags, drug_record, state_of
 from fhir_mapping.read.medication import Identity, identify, read_route, with_route
 from fhir_mapping.read.pool import accepted, plain_reference, references
 from fhir_mapping.read.purposes import read_purpose
+from fhir_mapping.read.remembered import LONGEST_TEXT
 from fhir_mapping.read.shape import EMPTY, Json, name_of, obj, objs, text
 
 _STATES = {
@@ -81,7 +82,10 @@ def _given(dosage: Json, identity: Identity, minutes: Decimal | None, context: C
         rate = read_rate(entries)
         dose = read_dose(entries, drug, rate_hours=None if minutes is None else minutes / 60)
         length = minutes if minutes is not None else infusion_minutes(dose, rate, entries)
-        known = ways[key] = _Given(drug, route, rate, dose, length)
+        known = _Given(drug, route, rate, dose, length)
+        prose = len(identity.name) > LONGEST_TEXT or (dose is not None and dose.unreadable)
+        if not prose:
+            ways[key] = known
     return known
 
 

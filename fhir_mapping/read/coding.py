@@ -85,7 +85,8 @@ class Codes:
             concepts = self.terminology.concepts_for(system, code)
             plain = bool(concepts) and not self.bills_several(system, concepts)
             known = Coded(frozenset(concepts), coded=True) if plain else None
-            self._plain[system, code] = known
+            if len(system) + len(code) <= LONGEST_TEXT:
+                self._plain[system, code] = known
             return known
 
     def _combine(self, parts: tuple[tuple[str, str, str], ...], written: str, kinds: frozenset[str]) -> Coded:

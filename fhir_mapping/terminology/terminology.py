@@ -14,7 +14,9 @@ from fhir_mapping.terminology.names import NameIndex, fold
 from fhir_mapping.terminology.tables import DATA
 from fhir_mapping.terminology.vocabulary import Vocabularies
 
-_CACHE_LIMIT = 50_000  # codings come from outside: the cache must not grow without bound
+# codings come from outside: what is remembered of them must not grow without bound
+_CACHE_LIMIT = 50_000
+_LONGEST_REMEMBERED = 200  # characters of system and code
 _PREFERENCE: dict[str, tuple[str, ...]] = {
     "drug": (uri.ATC, uri.RXNORM),
     "drug_class": (uri.ATC, uri.RXNORM),
@@ -23,6 +25,16 @@ _PREFERENCE: dict[str, tuple[str, ...]] = {
 }
 _OTHER_PREFERENCE = (uri.LOINC, uri.SNOMED)
 _V3_INTERPRETATION = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
+
+
+def _remember(
+    table: dict[tuple[str, str], tuple[str, ...]], system: str, code: str, found: tuple[str, ...]
+) -> None:
+    if len(system) + len(code) > _LONGEST_REMEMBERED:
+        return
+    if len(table) >= _CACHE_LIMIT:
+        table.clear()
+    table[system, code] = found
 
 
 class Terminology:
@@ -52,9 +64,7 @@ class Terminology:
         found = self._found.get((system, code))
         if found is None:
             found = self._look_up(system, code, self._content.verified)
-            if len(self._found) >= _CACHE_LIMIT:
-                self._found.clear()
-            self._found[system, code] = found
+            _remember(self._found, system, code, found)
         return found
 
     def unverified_for(self, system: str, code: str) -> tuple[str, ...]:
@@ -63,9 +73,7 @@ class Terminology:
         if found is None:
             sure = self.concepts_for(system, code)
             found = tuple(c for c in self._look_up(system, code, self._content.unverified) if c not in sure)
-            if len(self._unsure) >= _CACHE_LIMIT:
-                self._unsure.clear()
-            self._unsure[system, code] = found
+            _remember(self._unsure, system, code, found)
         return found
 
     def is_billing_item(self, system: str) -> bool:

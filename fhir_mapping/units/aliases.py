@@ -17,6 +17,7 @@ _SPACES = re.compile(r"\s+")
 _TIMES = re.compile(r"^X(?=10)")
 _LONGEST = 60
 _CACHE_LIMIT = 5_000
+_LONGEST_REMEMBERED = 200  # characters; what comes from outside must not fill the memory
 _found: dict[tuple[str | None, str | None, str | None], str | None] = {}
 
 
@@ -51,6 +52,8 @@ def canonical(unit: str | None, code: str | None = None, system: str | None = No
     except KeyError:
         pass
     result = _look_up(unit, code, system)
+    if sum(len(part) for part in key if part) > _LONGEST_REMEMBERED:
+        return result
     if len(_found) >= _CACHE_LIMIT:
         _found.clear()
     _found[key] = result
