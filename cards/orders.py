@@ -343,14 +343,18 @@ def proposal_text(proposal: Proposal, writer: Writer) -> str:
 # --- moving an order or appointment of the hook
 
 
+_SCALARS = (str, int, float)
+_LISTS = (list, tuple)
+
+
 def pruned(value: object) -> Any:
     """A copy of JSON without null, "", [] and {} (CDS Hooks forbids them); None if nothing is left."""
-    if isinstance(value, str | int | float):
+    if isinstance(value, _SCALARS):
         return None if value == "" else value
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         kept = {k: p for k, v in value.items() if (p := pruned(v)) is not None}
         return kept or None
-    if isinstance(value, list | tuple):
+    if isinstance(value, _LISTS):
         return [p for v in value if (p := pruned(v)) is not None] or None
     return value
 

@@ -134,7 +134,7 @@ def card_of(finding: Finding, context: RenderContext, number: int = 1) -> Card:
 
 
 def _absolute(url: str) -> bool:
-    return url.startswith(("https://", "http://")) and not any(c.isspace() for c in url)
+    return url.startswith(("https://", "http://")) and url.split() == [url]
 
 
 def _link(link: Link, rule: str, context: RenderContext) -> Card:

@@ -140,9 +140,10 @@ def is_common(key: str) -> bool:
 
 def entry(key: str, owner: str, language: Language) -> Entry:
     """The text of a key: common.po for `common.` keys, else the owner's. Raises TextError."""
-    found = catalogue(COMMON if is_common(key) else owner, language).get(key)
+    name = COMMON if is_common(key) else owner
+    found = catalogue(name, language).get(key)
     if found is None:
-        raise TextError(f"{language.value}/{COMMON if is_common(key) else owner}.po has no {key}")
+        raise TextError(f"{language.value}/{name}.po has no {key}")
     return found
 
 

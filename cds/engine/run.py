@@ -66,7 +66,7 @@ def run(service: Service, case: Case, rulebook: Rulebook, deadline: float | None
         else:
             trace = _evaluate(rule, case)
         findings = [complete(f, rule, case, rulebook) for f in trace.findings]
-        traces.append(replace(trace, findings=tuple(findings)))
+        traces.append(replace(trace, findings=tuple(findings)) if findings else trace)
         results[rule.id] = findings
     cards = []
     for rule in service.rules:

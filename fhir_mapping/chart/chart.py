@@ -55,17 +55,18 @@ class Facts(Generic[F]):
 
     def of(self, *concepts: str) -> tuple[F, ...]:
         """Facts that carry any of the concepts, in time order, each once."""
-        if self._index is None:
-            self._index = {}
+        index = self._index
+        if index is None:
+            index = self._index = {}
             for fact in self.all:
                 for concept in fact.concepts:
-                    self._index.setdefault(concept, []).append(fact)
+                    index.setdefault(concept, []).append(fact)
         if len(concepts) == 1:
-            return tuple(self._index.get(concepts[0], ()))
-        wanted = set(concepts)
-        if not any(concept in self._index for concept in wanted):
+            return tuple(index.get(concepts[0], ()))
+        if index.keys().isdisjoint(concepts):
             return ()
-        return tuple(fact for fact in self.all if not wanted.isdisjoint(fact.concepts))
+        wanted = set(concepts)
+        return tuple([fact for fact in self.all if not wanted.isdisjoint(fact.concepts)])
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter(self.all)

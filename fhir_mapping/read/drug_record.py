@@ -11,7 +11,7 @@ from fhir_mapping.read.context import Context
 from fhir_mapping.read.medication import Identity
 from fhir_mapping.read.pool import Subject, plain_reference
 from fhir_mapping.read.purposes import Purpose
-from fhir_mapping.read.shape import Json, name_of, notes, objs, text
+from fhir_mapping.read.shape import Json, instruction_texts, name_of
 
 NO_FLAGS: frozenset[Flag] = frozenset()
 _PARTIAL_DATE = frozenset({Flag.PARTIAL_DATE})
@@ -33,15 +33,10 @@ def state_of(resource: Json, states: Mapping[str, DrugState], context: Context) 
 
 
 def date_flags(*moments: Moment | None) -> frozenset[Flag]:
-    return _PARTIAL_DATE if any(m is not None and not m.day_known for m in moments) else NO_FLAGS
-
-
-def _texts(resource: Json) -> str:
-    written = notes(resource) if "note" in resource else []
-    for field in ("dosageInstruction", "dosage"):
-        if field in resource:
-            written += [words for item in objs(resource[field]) if (words := text(item.get("text")))]
-    return "; ".join(written)[:_TEXT_LIMIT]
+    for moment in moments:
+        if moment is not None and not moment.day_known:
+            return _PARTIAL_DATE
+    return NO_FLAGS
 
 
 def drug_record(
@@ -73,6 +68,6 @@ def drug_record(
         else NO_CONCEPTS,
         flags=flags | identity.flags | (_DERIVED if purpose.by_text else NO_FLAGS),
         strengths=identity.strengths,
-        text=_texts(resource),
+        text="; ".join(instruction_texts(resource))[:_TEXT_LIMIT],
         **own,
     )

@@ -306,7 +306,7 @@ class Decoder:
         """A usual Observation that holds a number at an instant and nothing that could change its meaning,
         read without further questions; None for any other. Says the same as `_decode`, sooner."""
         raw = resource.get("valueQuantity")
-        if type(raw) is not dict or not resource.keys() <= _PLAIN or traits.concept in _ASKED_MORE:
+        if type(raw) is not dict or not _PLAIN.issuperset(resource) or traits.concept in _ASKED_MORE:
             return None
         context = self._context
         when = context.stamps.read(resource.get("effectiveDateTime"))
@@ -318,6 +318,8 @@ class Decoder:
         uln, lln = None, None
         if "referenceRange" in resource:
             uln, lln = self._ranges.limits(resource, quantity, traits)
+        (coding,) = resource["code"]["coding"]
+        mismatch = traits.lab and "display" in coding and _other_property(coding["display"], quantity)
         observation = Observation(
             name_of(resource),
             traits.concept,
@@ -328,7 +330,7 @@ class Decoder:
             uln,
             lln,
             performers=references(resource["performer"]) if "performer" in resource else (),
-            flags=_MISMATCH if traits.lab and _property_mismatch(resource, quantity) else _NO_FLAGS,
+            flags=_MISMATCH if mismatch else _NO_FLAGS,
         )
         return Reported(
             observation,
@@ -504,17 +506,17 @@ def _haemolysed(resource: Json) -> bool:
 
 
 def _property_mismatch(holder: Json, quantity: Quantity) -> bool:
-    """The name of the code says moles and the unit mass, or the other way round."""
-    if quantity.reported is None:
+    """A name of the code says moles and the unit mass, or the other way round."""
+    return any(
+        _other_property(c.get("display"), quantity) for c in objs(obj(holder.get("code")).get("coding"))
+    )
+
+
+def _other_property(display: object, quantity: Quantity) -> bool:
+    if not isinstance(display, str) or quantity.reported is None:
         return False
-    code = holder.get("code")
-    for coding in objs(code.get("coding")) if isinstance(code, dict) else ():
-        display = coding.get("display")
-        if isinstance(display, str) and "/volume]" in display:
-            moles = "mol" in quantity.reported.unit
-            if ("[Moles/volume]" in display and not moles) or ("[Mass/volume]" in display and moles):
-                return True
-    return False
+    moles = "mol" in quantity.reported.unit
+    return ("[Mass/volume]" if moles else "[Moles/volume]") in display
 
 
 def _coded(code: object) -> bool:

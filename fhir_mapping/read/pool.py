@@ -39,12 +39,14 @@ def parse_reference(written: str) -> tuple[str, str] | None:
 def plain_reference(value: object) -> str:
     """A Reference (or its text) as `Type/id` without server and version; "" where there is none."""
     written = text(value) or text(obj(value).get("reference"))
-    parsed = parse_reference(written)
+    parsed = parse_reference(written) if written else None
     return f"{parsed[0]}/{parsed[1]}" if parsed else written
 
 
 def references(value: object) -> tuple[str, ...]:
     """Plain references of a list of References, empty ones left out."""
+    if value is None:
+        return ()
     return tuple(ref for item in objs(value) if (ref := plain_reference(item)))
 
 

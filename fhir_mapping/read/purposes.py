@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fhir_mapping.read.coding import LOCAL, NO_CONCEPTS, Coded, codings
 from fhir_mapping.read.condition import infection_concepts
 from fhir_mapping.read.context import Context
-from fhir_mapping.read.shape import EMPTY, Json, notes, obj, objs, text
+from fhir_mapping.read.shape import EMPTY, Json, instruction_texts, obj, objs, text
 
 _SNOMED = "snomed.info"
 _REASON_KINDS = ("condition", "observation", "answer", "lab", "score", "vital", "drug", "procedure")
@@ -103,10 +103,9 @@ def _based_on(resource: Json, context: Context) -> frozenset[str]:
 
 def _by_words(resource: Json) -> Purpose:
     """Purposes that a note or dosage text is exactly the word for."""
-    written = notes(resource) if "note" in resource else []
-    for field in ("dosageInstruction", "dosage"):
-        if field in resource:
-            written += [words for item in objs(resource[field]) if (words := text(item.get("text")))]
+    written = instruction_texts(resource)
+    if not written:
+        return NOT_SAID
     folded = (words.casefold().rstrip(" .。") for words in written)
     found = frozenset(_EXACT_WORDS[words] for words in folded if words in _EXACT_WORDS)
     return Purpose(found, by_text=True) if found else NOT_SAID

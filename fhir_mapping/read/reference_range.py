@@ -50,7 +50,7 @@ class ReferenceRanges:
         written = holder.get("referenceRange")
         if isinstance(written, list) and len(written) == 1:
             only = written[0]
-            if isinstance(only, dict) and only.keys() <= _PLAIN:  # the common case: nothing to choose
+            if isinstance(only, dict) and _PLAIN.issuperset(only):  # the common case: nothing to choose
                 return self._read(only, like, traits)
         fitting = [r for r in objs(written) if _is_normal(r) and self._fits(r)]
         if len(fitting) > 1:

@@ -70,6 +70,15 @@ def notes(resource: Json) -> list[str]:
     return [*texts(raw), *(t for item in objs(raw) if (t := text(item.get("text"))))]
 
 
+def instruction_texts(resource: Json) -> list[str]:
+    """What notes and dosages of a drug resource say in words."""
+    written = notes(resource) if "note" in resource else []
+    for field in ("dosageInstruction", "dosage"):
+        if field in resource:
+            written += [words for item in objs(resource[field]) if (words := text(item.get("text")))]
+    return written
+
+
 def name_of(resource: Json) -> str:
     """`Type/id`, or the bare type when the id is unreadable."""
     kind, identity = resource.get("resourceType"), resource.get("id")

@@ -66,7 +66,10 @@ class Values:
     ) -> tuple[Quantity | None, Quantity | None]:
         """Reference range limits (upper, lower); without a unit of its own a limit has its result's."""
         reported = like.reported.unit if like.reported is not None else like.unit
-        return _limit(high, like.unit, reported, traits), _limit(low, like.unit, reported, traits)
+        return (
+            None if high is None else _limit(high, like.unit, reported, traits),
+            None if low is None else _limit(low, like.unit, reported, traits),
+        )
 
     # -- qualitative -------------------------------------------------------------------------------------
 
@@ -286,7 +289,7 @@ def _everyday(value: object, unit: object, code: object, system: object) -> bool
     return (
         (type(value) is float or type(value) is int)
         and (type(unit) is str and type(code) is str and type(system) is str)
-        and len(unit) + len(code) + len(system) <= _LONGEST_REMEMBERED
+        and len(unit + code + system) <= _LONGEST_REMEMBERED
     )
 
 
