@@ -85,13 +85,13 @@ def _collect(entries: list[Any], page: Page, depth: int) -> None:
         if resource is None:
             matches.append(entry if "resourceType" in entry else {})
             continue
-        mode = entry.get("search")
-        if mode is not None and isinstance(mode, dict):
-            if mode.get("mode") == "include":
-                page.others.append(resource)
-                continue
-            if mode.get("mode") == "outcome":
-                continue
+        search = entry.get("search")
+        mode = search.get("mode") if isinstance(search, dict) else None
+        if mode == "include":
+            page.others.append(resource)
+            continue
+        if mode == "outcome":
+            continue
         kind = resource.get("resourceType") if isinstance(resource, dict) else None
         if kind == "OperationOutcome":
             failed = _outcome(resource)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from calendar import isleap
+from calendar import isleap, monthrange
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
@@ -74,7 +74,8 @@ def whole_day(day: date, like: datetime) -> Moment:
 
 def add_months(day: date, months: int) -> date:
     """Calendar months, clipped to the month's end (30 Nov + 3 = 28 or 29 Feb)."""
-    return day + relativedelta(months=months)
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    return day.replace(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
 
 
 def completed_years(birth: date, today: date) -> int:

@@ -88,13 +88,15 @@ class UnreadSeries(Series):
         return super().until(at)
 
     def between(self, start: datetime, end: datetime) -> tuple[Observation, ...]:
-        if self._place_of(start) == self._place_of(end + _SECOND):
+        place = self._place_of(start)
+        if place < self._rest and place == self._place_of(end + _SECOND):
             return ()  # nothing was stamped then: what is newer need not be decoded
-        return super().between(start, end)
+        self._read_back_to(place)
+        return tuple([o for o in self._found if o.when.latest >= start and o.when.earliest <= end])
 
     def since(self, start: datetime) -> tuple[Observation, ...]:
         self._read_back_to(self._place_of(start))
-        return tuple(o for o in self._found if o.when.latest >= start)
+        return tuple([o for o in self._found if o.when.latest >= start])
 
     def _place_of(self, moment: datetime) -> int:
         """The first entry stamped in the second of the moment, or later."""
@@ -104,7 +106,7 @@ class UnreadSeries(Series):
 
 def unread_series(entries: list[Entry], traits: Traits, decoder: _Decoder) -> Series | None:
     """The series, still to be decoded; None where the entries need to be looked at together."""
-    if len(entries) < _WORTH_IT:
+    if len(entries) < _WORTH_IT or traits.collected_counts:  # a culture is dated by its specimen
         return None
     stamped: list[tuple[str, Entry]] = []
     first = entries[0][0].get("effectiveDateTime")

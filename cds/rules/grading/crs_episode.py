@@ -14,7 +14,7 @@ An episode ends once, for 24 h, there is no fever, no hypotension and no oxygen,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
@@ -37,7 +37,7 @@ from cds.rules.grading.hemodynamics import (
     pressures,
 )
 from cds.rules.grading.oxygen_support import OxygenState, oxygen_at, oxygen_spans
-from fhir_mapping.chart import ConditionState, DrugRecord, Moment, Observation
+from fhir_mapping.chart import ConditionState, DrugRecord, Moment, Observation, frozen
 
 
 class Gate(StrEnum):
@@ -58,7 +58,7 @@ PROVISIONAL = frozenset({Gate.MASKED, Gate.FEVER_GONE, Gate.INFECTION})
 OPEN = frozenset({Gate.FEVER, Gate.FEVER_EARLIER, Gate.INFECTION, Gate.FEVER_GONE, Gate.MASKED})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Episode:
     """One run of CRS: `onset` its first fever (or coded onset), `last` the end of its last sign."""
 
@@ -69,7 +69,7 @@ class Episode:
     closed: datetime | None = None  # a clinician's grade 0 or abatement
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CrsState:
     """CRS at one time. `low` and `high` bound the grade (None: cannot be graded); `open_ended` means that
     only "at least `low`" holds. `grade` is what a rule acts on."""
@@ -112,7 +112,7 @@ class CrsState:
 # --- episode
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Sign:
     begun: datetime
     end: datetime
@@ -166,30 +166,33 @@ def episode_at(case: Case, at: datetime) -> Episode | None:
     for coded in coded_episodes(case, "crs", start):
         assert coded.onset is not None
         if coded.onset.earliest <= at:
-            begun = max(coded.onset.earliest, start)
-            signs.append(_Sign(begun, begun, 1, Fever(coded.onset, coded.reference)))
+            moment = max(coded.onset.earliest, start)
+            signs.append(_Sign(moment, moment, 1, Fever(coded.onset, coded.reference)))
     for recorded in recorded_grades(case, "crs_grade", start):
         if recorded.grade and recorded.when.earliest <= at:
             moment = max(recorded.when.earliest, start)
             signs.append(_Sign(moment, moment, recorded.grade, Fever(recorded.when, recorded.reference)))
-    current: Episode | None = None
-    newest = start  # beginning of the newest sign: a clinician's closing after it ends the episode
+    closings_of_all = _closings(case)
+    begun: datetime | None = None
+    first: Fever | None = None  # first fever of the episode
+    last = newest = start  # a clinician's closing after the beginning of the newest sign ends the episode
     for sign in sorted(signs, key=lambda s: (s.begun, s.end)):
-        if current is not None and (
-            any(newest <= closing <= sign.begun for closing in _closings(case))
-            or _quiet_between(case, current.last, sign.begun)
+        if begun is not None and (
+            any(newest <= closing <= sign.begun for closing in closings_of_all)
+            or _quiet_between(case, last, sign.begun)
         ):
-            current = None
+            begun = None
         newest = sign.begun
-        if current is None:
-            current = Episode(sign.begun, sign.begun, None)
-        if current.onset is None and sign.fever is not None:
-            current = replace(current, onset=sign.fever.when, onset_reference=sign.fever.reference)
-        current = replace(current, last=max(current.last, min(sign.end, at)))
-    if current is None:
+        if begun is None:
+            begun, last, first = sign.begun, sign.begun, None
+        first = first or sign.fever
+        last = max(last, min(sign.end, at))
+    if begun is None:
         return None
-    closed = [closing for closing in _closings(case) if newest <= closing <= at]
-    return replace(current, closed=closed[0]) if closed else current
+    closed = next((closing for closing in closings_of_all if newest <= closing <= at), None)
+    if first is None:
+        return Episode(begun, last, None, closed=closed)
+    return Episode(begun, last, first.when, first.reference, closed)
 
 
 # --- grade

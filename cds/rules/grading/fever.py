@@ -5,9 +5,9 @@ The limit is compared in the unit that was reported (38.0 Cel, 100.4 [degF]); fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 
 from cds.engine.case import Case, once_per_case
 from fhir_mapping.chart import (
@@ -19,6 +19,7 @@ from fhir_mapping.chart import (
     Moment,
     Observation,
     Route,
+    frozen,
 )
 
 ANTIPYRETICS = ("paracetamol", "class_antipyretics")
@@ -40,7 +41,7 @@ _LOCAL = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fever:
     """One sign of fever: a temperature at or above the limit, or a coded fever at its onset."""
 
@@ -141,6 +142,7 @@ def flags_of(observation: Observation | None) -> frozenset[Flag]:
     return frozenset() if observation is None else observation.flags
 
 
+@lru_cache(maxsize=256)
 def hours(count: Decimal) -> timedelta:
     """A span of hours from a parameter."""
     return timedelta(hours=float(count))

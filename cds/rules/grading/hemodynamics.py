@@ -10,7 +10,6 @@ Lee DW et al., BBMT 2019;25:625. The limits of hypotension are a product default
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -26,6 +25,7 @@ from fhir_mapping.chart import (
     Observation,
     Quantity,
     Route,
+    frozen,
 )
 
 VASOPRESSORS = ("norepinephrine", "epinephrine", "phenylephrine", "dopamine", "metaraminol", "angiotensin_ii")
@@ -36,7 +36,7 @@ _FLUIDS = ("sodium_chloride", "crystalloid")
 _CELLS = frozenset({"class_cell_gene_therapy", "car_t_infusion"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pressure:
     """The pressures of one time. Each is None where it was not measured then."""
 
@@ -46,7 +46,7 @@ class Pressure:
     references: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BloodPressureState:
     """The hypotension component at one time: `low` <= truth <= `high` (they differ where data are missing).
 
@@ -111,7 +111,7 @@ def _lower(one: Quantity | None, other: Quantity | None) -> Quantity | None:
     return one if one.value <= other.value else other
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Limits:
     systolic: Decimal
     mean: Decimal | None
@@ -205,7 +205,7 @@ def infusions(case: Case) -> tuple[DrugRecord, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Timeline:
     """Infusions that ended, by start, with the longest of them; those that still run or are only ordered."""
 

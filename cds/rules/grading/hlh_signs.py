@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from math import log
@@ -19,14 +18,14 @@ from cds.rules.after_cart import therapy_start
 from cds.rules.evidence import of_fact, of_observation, shown
 from cds.rules.grading.ctcae_labs import baseline_before
 from cds.rules.grading.fever import hours
-from fhir_mapping.chart import ConditionState, LossReason, Moment, Observation, Result
+from fhir_mapping.chart import ConditionState, LossReason, Moment, Observation, Result, frozen
 
 RULE = "grading.iec-hs"
 LABS = {"C2": ("alt", "ast"), "C3": ("fibrinogen",), "C5": ("anc", "platelets")}
 _CYTOPENIA = ("pancytopenia", "neutropenia", "thrombocytopenia", "anemia")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hit:
     """One fact that meets a criterion."""
 
@@ -39,7 +38,7 @@ class Hit:
         return self.evidence.effective
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Criterion:
     """One of C2 to C5. `assessed` False: nothing on the chart decides it, `missing` says what lacks."""
 
@@ -49,7 +48,7 @@ class Criterion:
     missing: tuple[Missing, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ferritin:
     """The newest ferritin (worst of its day) and what it is measured against. `required`: the criterion every
     IEC-HS needs; None where neither limit nor baseline decides."""

@@ -10,7 +10,7 @@ device with unchanged settings, intubation that only protects the airway.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -25,6 +25,7 @@ from fhir_mapping.chart import (
     Procedure,
     Quantity,
     Value,
+    frozen,
 )
 
 
@@ -92,7 +93,7 @@ _HAPPENED = frozenset({EventState.DONE, EventState.RUNNING, EventState.STOPPED})
 _AIRWAY = frozenset({"intubation", "mechanical_ventilation", "dev_ventilator", "dev_endotracheal_tube"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeviceRecord:
     """One statement of how oxygen was given: from `start` until the next record, at most `until`."""
 
@@ -109,7 +110,7 @@ class DeviceRecord:
         return _KIND[self.concept]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OxygenState:
     """The hypoxia component at one time: `low` <= truth <= `high`.
 
@@ -188,6 +189,7 @@ def _of_procedure(procedure: Procedure, case: Case, longest: timedelta) -> list[
     return [DeviceRecord(start, until, c, procedure.reference, None, lasting) for c in sorted(set(named))]
 
 
+@once_per_case
 def _ordered(case: Case) -> list[DeviceRecord]:
     """Oxygen that is only ordered: used where nothing else speaks, flagged."""
     records = []
@@ -380,14 +382,15 @@ def oxygen_at(case: Case, at: datetime, since: datetime) -> OxygenState:
     p = case.p("grading.crs")
     limit = p["cannula_flow_l_min"]
     start = at - hours(p["oxygen_record_hours"])
-    left_out = _excluded(case, at, since)
     in_force = _in_force(case, at)
-    counted = tuple(r for r in in_force if r.concept not in left_out)
-    excluded = tuple(sorted({r.concept for r in in_force} & left_out))
     flow, flow_reference, flow_time = _paired_flow(case, in_force, at, start)
     none_flowing = flow is not None and flow.at_most(0) is True
+    held = in_force
     if not in_force and (flow is None or none_flowing):
-        counted = tuple(r for r in _ordered(case) if r.start <= at and r.concept not in left_out)
+        held = tuple(r for r in _ordered(case) if r.start <= at)
+    left_out = _excluded(case, at, since) if held else frozenset()
+    counted = tuple(r for r in held if r.concept not in left_out)
+    excluded = tuple(sorted({r.concept for r in in_force} & left_out))
     states = [_graded(case, r, r.flow if r.flow is not None else flow) for r in counted]
     if none_flowing:
         assert flow_time is not None
