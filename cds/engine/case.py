@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any, TypeVar
 
 from cds.engine.parameters import Parameters
@@ -45,7 +45,7 @@ class Case:
     facility: Facility = field(default_factory=Facility)
     _memo: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
 
-    @property
+    @cached_property
     def today(self) -> date:
         return self.now.date()
 

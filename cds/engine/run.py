@@ -198,7 +198,7 @@ def _joined(hosts: Sequence[Finding], rider: Rule, verdicts: Sequence[Finding]) 
 
 def _own(message: Message, rule_id: str) -> Message:
     """A message that keeps its own rule's catalogue on another rule's card."""
-    return message if message.catalogue else replace(message, catalogue=rule_id)
+    return message if message.catalogue else Message(message.key, message.values, rule_id)
 
 
 def _owned(block: Block, rule_id: str) -> Block:

@@ -54,7 +54,7 @@ class Codes:
         if not codings and "code" in concept:
             codings = [concept]
         if len(codings) == 1:
-            single = self._single(codings[0])
+            single = self.single(codings[0])
             if single is not None:
                 return single
         parts, written = self.key(concept)
@@ -74,8 +74,9 @@ class Codes:
         parts = tuple((text(c.get("system")), text(c.get("code")), text(c.get("display"))) for c in codings)
         return parts, text(concept.get("text"))
 
-    def _single(self, coding: Json) -> Coded | None:
-        """The common case, one verified code: nothing else in the concept can change its meaning."""
+    def single(self, coding: Json) -> Coded | None:
+        """The common case, one verified code: nothing else in the concept can change its meaning. None: the
+        code is not verified, or bills several analytes."""
         system, code = coding.get("system"), coding.get("code")
         if not isinstance(system, str) or not isinstance(code, str):
             return None

@@ -48,6 +48,8 @@ class Identity:
 def _written(order: Json) -> tuple[object, Json]:
     """CodeableConcept and Reference of an order's medication, in R4, R5 and STU3 shapes."""
     concept: object = order.get("medicationCodeableConcept")
+    if concept is not None and "medicationReference" not in order and "medication" not in order:
+        return concept, EMPTY
     link = obj(order.get("medicationReference"))
     newer = obj(order.get("medication"))
     if concept is None:

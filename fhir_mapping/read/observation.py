@@ -129,12 +129,12 @@ class Observations:
         self, resource: Json, index: dict[str, list[Entry]], usual: dict[tuple[str, str], str], ours: set[str]
     ) -> None:
         """Make the next Observation of this code and subject a usual one."""
-        pairs = codings(resource.get("code"))
-        if len(pairs) == 1:
-            codes, (system, code) = self._context.codes, pairs[0]
-            concepts = codes.terminology.concepts_for(system, code)
-            if len(concepts) == 1 and concepts[0] in index and not codes.bills_several(system, concepts):
-                usual[system, code] = concepts[0]
+        written = objs(obj(resource.get("code")).get("coding"))
+        coded = self._context.codes.single(written[0]) if len(written) == 1 else None
+        if coded is not None and len(coded.concepts) == 1:
+            (concept,) = coded.concepts
+            if concept in index:
+                usual[written[0]["system"], written[0]["code"]] = concept
         reference = obj(resource.get("subject")).get("reference")
         if not isinstance(reference, str) or reference.startswith("#"):
             return

@@ -38,8 +38,10 @@ def parse_reference(written: str) -> tuple[str, str] | None:
 
 def plain_reference(value: object) -> str:
     """A Reference (or its text) as `Type/id` without server and version; "" where there is none."""
+    if value is None:
+        return ""
     written = text(value) or text(obj(value).get("reference"))
-    parsed = parse_reference(written) if written else None
+    parsed = parse_reference(written)
     return f"{parsed[0]}/{parsed[1]}" if parsed else written
 
 

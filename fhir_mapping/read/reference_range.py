@@ -47,25 +47,25 @@ class ReferenceRanges:
     def limits(self, holder: Json, like: Quantity, traits: Traits) -> tuple[Quantity | None, Quantity | None]:
         """(upper, lower) limit of normal; None where the result has none, or several that cannot be told
         apart."""
-        written = holder.get("referenceRange")
+        chosen = self._chosen(holder.get("referenceRange"))
+        if chosen is None:
+            return None, None
+        low, high = _ends(chosen)
+        return self._values.limits(high, low, like, traits)
+
+    def _chosen(self, written: object) -> Json | None:
         if isinstance(written, list) and len(written) == 1:
             only = written[0]
             if isinstance(only, dict) and _PLAIN.issuperset(only):  # the common case: nothing to choose
-                return self._read(only, like, traits)
+                return only
         fitting = [r for r in objs(written) if _is_normal(r) and self._fits(r)]
         if len(fitting) > 1:
             told = [r for r in fitting if "appliesTo" in r or "age" in r]
             general = [r for r in fitting if r not in told]
             fitting = [r for r in told if not _of_some_group(r)] or general or fitting
         if not fitting or any(_ends(r) != _ends(fitting[0]) for r in fitting):
-            return None, None
-        return self._read(fitting[0], like, traits)
-
-    def _read(
-        self, reference_range: Json, like: Quantity, traits: Traits
-    ) -> tuple[Quantity | None, Quantity | None]:
-        low, high = _ends(reference_range)
-        return self._values.limits(high, low, like, traits)
+            return None
+        return fitting[0]
 
     def _fits(self, reference_range: Json) -> bool:
         words = _population(reference_range)

@@ -117,7 +117,8 @@ def read_request(
     raw = instructions(resource)
     parts = [_instruction(one, identity, context, dates, body) for one in raw]
     for one in raw:
-        if rhythm(obj(one.get("timing"))).clash:
+        said = obj(one.get("timing"))
+        if "code" in said and "repeat" in said and rhythm(said).clash:
             context.losses.add(
                 LossReason.CONTRADICTORY, name_of(resource), text="timing code and repeat differ"
             )
