@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -74,7 +75,8 @@ def _indicator(step: Step) -> Indicator:
 
 
 def step_suggestions(case: Case, step: Step) -> tuple[Suggestion, ...]:
-    """Orders of the step that are due now, the first of them recommended."""
+    """Orders of the step that are due now, the first of them recommended; none where a confirmed infection
+    leaves open whether this is CRS."""
     found: list[Suggestion] = []
     if step.tocilizumab:
         found.append(tocilizumab_suggestion(case, recommended=step.node is not Node.N1B))
@@ -86,6 +88,8 @@ def step_suggestions(case: Case, step: Step) -> tuple[Suggestion, ...]:
     if intensive and in_icu(case) is not True:
         transfer = ServiceProposal("icu_transfer", reason="crs")
         found.append(Suggestion("icu-transfer", msg("suggest.icu"), (Create(transfer),)))
+    if step.state.gate is Gate.INFECTION:
+        found = [replace(suggestion, recommended=False) for suggestion in found]
     return tuple(found)
 
 

@@ -187,7 +187,8 @@ def _state(case: Case, resource: str = "") -> Finding | None:
         else:
             row, summary = "needed", msg(f"summary.{_kind(found)}")
     elif found.open:
-        outcome, row, summary = Outcome.DUE, "not-tested", msg("summary.not-tested")
+        key = "summary.not-tested" if case.chart.course.infused is None else "summary.not-tested-after"
+        outcome, row, summary = Outcome.DUE, "not-tested", msg(key)
     else:
         return None
     if outcome is Outcome.START and not resource:
