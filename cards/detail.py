@@ -8,7 +8,7 @@ from decimal import Decimal
 from cards.context import RenderContext, RuleInfo
 from cards.finding import Bullet, Evidence, Finding, Heading, Paragraph, Shown, Table, Text, msg
 from cards.writer import Writer, Written
-from fhir_mapping.chart import Amount, Flag
+from fhir_mapping.chart import Amount, Flag, LossReason
 
 _LISTED = 8  # lines of one list of missing or unusable data; the rest is counted
 
@@ -81,9 +81,12 @@ def _line(what: str, why: str, text: str, writer: Writer) -> str:
 
 
 def _missing(finding: Finding, writer: Writer) -> list[str]:
+    """What is missing and why. "Not on the chart" yields to another reason for the same thing."""
+    explained = {m.concept for m in finding.missing if m.reason is not LossReason.NOT_ON_CHART}
     lines = [
         _line(writer.concept(missing.concept), writer.word(missing.reason.value), missing.text, writer)
         for missing in finding.missing
+        if missing.reason is not LossReason.NOT_ON_CHART or missing.concept not in explained
     ]
     return _listed(writer.common("missing.heading"), lines, writer)
 

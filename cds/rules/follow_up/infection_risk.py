@@ -24,6 +24,8 @@ from cds.rules import evidence
 from cds.rules.after_cart import coded_episodes, doses_since, recorded_grades, therapy_start
 from cds.rules.follow_up.b_cell_recovery import b_cells
 from cds.rules.follow_up.neutropenia import current_anc
+from cds.rules.grading.crs_episode import crs_applies, crs_now, worst_grade
+from cds.rules.grading.icans_episode import icans_now
 from cds.rules.steroids import systemic_steroids
 from cds.rules.vaccination.eligibility import drug_names, transplants
 from fhir_mapping.chart import Amount, EventState
@@ -97,11 +99,15 @@ def _bridging(case: Case) -> Factor:
     return _factor("bridging", bool(found), tuple(found))
 
 
-def _worst(case: Case, score: str, concept: str) -> tuple[int | None, tuple[Evidence, ...]]:
+def _worst(
+    case: Case, score: str, concept: str, by_values: int | None
+) -> tuple[int | None, tuple[Evidence, ...]]:
+    """Worst grade since the infusion: recorded, or `by_values` of the chart where that is worse."""
     since = therapy_start(case)
     if since is None:
         return None, ()
-    graded = [
+    graded: list[tuple[int, Evidence | None]] = [] if by_values is None else [(by_values, None)]
+    graded += [
         (r.grade or 0, Evidence(r.reference, score, r.grade, "", r.when))
         for r in recorded_grades(case, score, since)
     ]
@@ -110,14 +116,27 @@ def _worst(case: Case, score: str, concept: str) -> tuple[int | None, tuple[Evid
         graded.append((grade, Evidence(episode.reference, concept, grade or None, "", episode.onset)))
     if not graded:
         return None, ()
-    worst = max(graded, key=lambda item: item[0])
-    return worst[0], (worst[1],)
+    worst, source = max(graded, key=lambda item: item[0])
+    return worst, () if source is None else (source,)
+
+
+def _crs_by_values(case: Case) -> int | None:
+    """Worst grade of the episode that vital signs, oxygen and vasopressors show."""
+    if not crs_applies(case):
+        return None
+    state = crs_now(case)
+    return worst_grade(case, state) if state.low is not None or state.episode is not None else None
+
+
+def _icans_by_values(case: Case) -> int | None:
+    state = icans_now(case)
+    return None if state is None else state.grade
 
 
 def _toxicity(case: Case) -> Factor:
     p = case.p(RULE)
-    crs, crs_facts = _worst(case, "crs_grade", "crs")
-    icans, icans_facts = _worst(case, "icans_grade", "icans")
+    crs, crs_facts = _worst(case, "crs_grade", "crs", _crs_by_values(case))
+    icans, icans_facts = _worst(case, "icans_grade", "icans", _icans_by_values(case))
     facts = (*crs_facts, *icans_facts)
     if (crs or 0) >= p["crs_grade"] or (icans or 0) >= p["icans_grade"]:
         return _factor("toxicity", True, facts, crs=crs or 0, icans=icans or 0)
