@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC
 from enum import Enum
 from typing import Any, TypeAlias
@@ -50,17 +50,6 @@ def references(value: object) -> tuple[str, ...]:
     if value is None:
         return ()
     return tuple(ref for item in objs(value) if (ref := plain_reference(item)))
-
-
-def _unpacked(resources: Resources) -> Iterator[object]:
-    """The resources, those of a Bundle one by one."""
-    for resource in resources:
-        if isinstance(resource, dict) and resource.get("resourceType") == "Bundle":
-            for entry in objs(resource.get("entry")):
-                if isinstance(entry.get("resource"), dict):
-                    yield entry["resource"]
-        else:
-            yield resource
 
 
 def _canonical(resource: Json) -> str:
@@ -111,14 +100,24 @@ class Pool:
         """`behind`: the chart, where a draft's references are looked up after the drafts themselves."""
         self.patient_id = patient_id
         self._behind = behind
-        by_type: dict[str, dict[object, Json]] = {}
-        for resource in _unpacked(resources):
+        self._by_type: dict[str, dict[object, Json]] = {}
+        self._ids: dict[str, Json] | None = None
+        self._subjects: dict[object, Subject] = {}
+        self._take(resources, losses)
+
+    def _take(self, resources: Resources, losses: Losses, *, of_bundle: bool = False) -> None:
+        by_type = self._by_type
+        for resource in resources:
             if not isinstance(resource, dict):
                 losses.add(LossReason.MALFORMED, text="not an object")
                 continue
             kind = resource.get("resourceType")
             if not isinstance(kind, str) or not kind:
                 losses.add(LossReason.MALFORMED, text="no resourceType")
+                continue
+            if kind == "Bundle" and not of_bundle:
+                entries = (entry.get("resource") for entry in objs(resource.get("entry")))
+                self._take([inner for inner in entries if isinstance(inner, dict)], losses, of_bundle=True)
                 continue
             known = by_type.get(kind)
             if known is None:
@@ -129,9 +128,6 @@ class Pool:
             other = known.get(identity)
             if other is None or (other is not resource and _age_rank(resource) > _age_rank(other)):
                 known[identity] = resource
-        self._by_type = by_type
-        self._ids: dict[str, Json] | None = None
-        self._subjects: dict[object, Subject] = {}
 
     def of(self, kind: str) -> list[Json]:
         return list(self._by_type.get(kind, {}).values())
