@@ -296,24 +296,23 @@ def _new_cytopenia(case: Case, concept: str, limit: Decimal) -> tuple[list[Hit],
     if not values:
         return [], False
     series = _values_from(case, concept, values[0].when.earliest - max(within, span))
-    times = [o.when.latest for o in series]
+    known = [(o.when.latest, q) for o in series if (q := o.value.quantity) is not None]
+    times = [at for at, _ in known]
+    high = [q.at_least(limit) for _, q in known]
+    exact = [(at, q.value * share) for at, q in known if q.value > 0 and not q.comparator]
+    exact_times, floors = [at for at, _ in exact], [floor for _, floor in exact]
     hits, assessed = [], False
     for observation in values:
-        quantity = observation.value.quantity
+        quantity, when = observation.value.quantity, observation.when
         assert quantity is not None
-        before = bisect_left(times, observation.when.earliest)
+        before = bisect_left(times, when.earliest)
         if not before:
             continue
         assessed = True
-        fresh = bisect_left(times, observation.when.latest - span, 0, before)
-        reference = series[max(fresh - 1, 0) : before]
-        was_high = any(o.value.quantity.at_least(limit) for o in reference if o.value.quantity)
-        week = series[bisect_left(times, observation.when.latest - within, 0, before) : before]
-        halved = any(
-            quantity.at_most(o.value.quantity.value * share) and not o.value.quantity.comparator
-            for o in week
-            if o.value.quantity is not None and o.value.quantity.value > 0
-        )
+        fresh = bisect_left(times, when.latest - span, 0, before)
+        was_high = any(high[max(fresh - 1, 0) : before])
+        first, end = bisect_left(exact_times, when.latest - within), bisect_left(exact_times, when.earliest)
+        halved = first < end and quantity.at_most(max(floors[first:end]))
         if (quantity.below(limit) and was_high) or halved:
             hits.append(_hit(observation))
     return hits, assessed
