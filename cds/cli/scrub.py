@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from cds.cli.shift import shifted
+from fhir_mapping.units import canonical
 
 SCRUBBED = "scrubbed"
 HOOK_INSTANCE = "00000000-0000-4000-8000-000000000000"
@@ -25,13 +26,15 @@ _DROPPED = frozenset(
     "search request response data".split()
 )
 _KEPT = frozenset(
-    "resourceType code system status intent unit comparator periodUnit durationUnit gender type mode "
-    "relation hook clinicalStatus verificationStatus criticality severity priority category class "
-    "dayOfWeek when start end authoredOn".split()
+    "code system unit comparator periodUnit durationUnit mode relation hook clinicalStatus "
+    "verificationStatus criticality severity priority category class dayOfWeek when".split()
 )
+_WORDS = frozenset("resourceType status intent gender type".split())  # kept where they hold one word
 _FREE_TEXT = frozenset({"text", "display", "valueString", "conclusion", "note", "comment", "lotNumber"})
-_DATED = re.compile(r"\d{4}(-\d{2}(-\d{2}(T.*)?)?)?")
-_RESULT = re.compile(r"\s*[<>=≤≥]{0,2}\s*\d+([.,:]\d+)?\s*[A-Za-zµμ%/*0-9^\[\]{}_.]{0,20}\s*")
+_WORD = re.compile(r"[A-Za-z][A-Za-z-]*")
+_YEAR = re.compile(r"(19|20)\d\d")
+# longer numbers are telephone and chart numbers
+_RESULT = re.compile(r"\s*[<>=≤≥]{0,2}\s*\d{1,6}([.,:]\d{1,6})?\s*(?P<unit>\S{0,20})\s*")
 
 
 class Names(Protocol):
@@ -63,12 +66,16 @@ class Scrubber:
     def _reference(self, text: str) -> str:
         kind, slash, identity = text.partition("/_history/")[0].rpartition("/")
         kind = kind.rpartition("/")[2]
+        kind = kind if _WORD.fullmatch(kind) else SCRUBBED
         if not slash:
             return f"#{self._renamed(text[1:], 'x')}" if text.startswith("#") else self._renamed(text, "x")
         return f"{kind}/{self._renamed(identity, 'x')}"
 
     def _text(self, text: str) -> str:
-        if _RESULT.fullmatch(text) or self.terminology.by_name(text):
+        result = _RESULT.fullmatch(text)
+        if result is not None and (not result["unit"] or canonical(result["unit"]) is not None):
+            return text
+        if self.terminology.by_name(text):
             return text
         return text if self.terminology.result(None, None, text) is not None else SCRUBBED
 
@@ -77,9 +84,10 @@ class Scrubber:
             return self._reference(text)
         if key in ("id", "patientId", "encounterId", "value"):
             return self._renamed(text.rpartition("/")[2], "x")
-        if _DATED.fullmatch(text):
-            return str(shifted(text, self.span, ""))
-        if key in _KEPT:
+        moved = str(shifted(text, self.span))
+        if moved != text or _YEAR.fullmatch(text):
+            return moved
+        if key in _KEPT or (key in _WORDS and _WORD.fullmatch(text)):
             return text
         return self._text(text) if key in _FREE_TEXT else SCRUBBED
 

@@ -247,3 +247,34 @@ _JSON = st.recursive(
 @given(st.dictionaries(st.text(max_size=5), _JSON, max_size=4))
 def test_any_json_is_scrubbed_without_failing(body: dict[str, Any]) -> None:
     json.dumps(Scrubber(load(), timedelta(days=-1)).request(body))
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("valueString", "0912345678"),  # a telephone number is no result
+        ("valueString", "12 Canary"),
+        ("conclusion", "12 Canary"),
+        ("effectiveDateTime", "2025-01-01TCanary"),
+        ("start", "Canary"),
+        ("authoredOn", "of Canary"),
+        ("status", "final Canary"),
+        ("type", "of Canary"),
+        ("unknownField", "Canary"),
+    ],
+)
+def test_scrub_keeps_no_text_where_a_date_a_word_or_a_result_is_expected(key: str, text: str) -> None:
+    body = {"hook": "patient-view", "prefetch": {"labs": {"resourceType": "Observation", key: text}}}
+    assert text not in json.dumps(Scrubber(load(), timedelta(days=-400)).request(body))
+
+
+def test_scrub_keeps_references_as_type_and_renamed_id() -> None:
+    body = {
+        "a": {"reference": "https://ehr.example/fhir/Patient/77"},
+        "b": {"reference": "Mrs Canary/77"},
+        "c": {"valueString": "150000 /uL"},
+    }
+    scrubbed = Scrubber(load(), timedelta(days=-400)).request(body)
+    assert scrubbed["a"]["reference"].startswith("Patient/")
+    assert "Canary" not in scrubbed["b"]["reference"]
+    assert scrubbed["c"]["valueString"] == "150000 /uL"
