@@ -6,7 +6,7 @@ called out of scope, the keys with weaker signs (bookings, diagnoses, reported d
 both ways of getting the data end in the same answer.
 
 Whose data a resource is, and which copy of a resource counts, is judged by the mapper for everything that
-arrives, in either way; only the Patient itself is checked here.
+arrives, in either way. Checked here: the Patient itself, and answers that are wholly about somebody else.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from cds.prefetch.plan import Plan, Template, substituted
 from cds.prefetch.states import Empty, Failed, Found, KeyState, NotAsked, Reason, joined, read
 from cds.protocol.errors import IssueCode, ProtocolError
 from cds.protocol.request import HookRequest, Note
+from fhir_mapping.read.pool import parse_reference
 
 Json = Mapping[str, Any]
 InScope = Callable[[Sequence[Json]], bool]
@@ -152,7 +153,8 @@ class Resolver:
                 call.states[template.name] = Failed(Reason.OTHER_PATIENT)
         else:
             found = (*page.matches, *page.others)
-            call.states[template.name] = Found(found) if page.matches else Empty(found)
+            state = Found(found) if page.matches else Empty(found)
+            call.states[template.name] = _of_this_patient(state, call.request.patient_id)
 
     async def _finish_pages(self, call: _Call) -> None:
         if not call.pages:
@@ -162,9 +164,8 @@ class Resolver:
 
         async def finish(template: Template) -> None:
             page = call.pages[template.name]
-            call.states[template.name] = await call.reader.continued(
-                page, template.spec, template.spec.sort, base
-            )
+            state = await call.reader.continued(page, template.spec, template.spec.sort, base)
+            call.states[template.name] = _of_this_patient(state, call.request.patient_id)
 
         await asyncio.gather(*(finish(t) for t in call.plan.templates if t.name in call.pages))
 
@@ -189,7 +190,8 @@ class Resolver:
             else:
                 async with gate:
                     call.asked.append(template.name)
-                    call.states[template.name] = await call.reader.fetch(template.spec, query)
+                    state = await call.reader.fetch(template.spec, query)
+                    call.states[template.name] = _of_this_patient(state, call.request.patient_id)
 
         await asyncio.gather(*(ask(template) for template in wanted))
         self._remember_refusals(call, wanted)
@@ -273,6 +275,23 @@ def _token_unusable(request: HookRequest) -> bool:
         return False
     expired = authorization.expires_in is not None and authorization.expires_in <= 0
     return expired or Note.TOKEN_OF_OTHER_PATIENT in request.notes
+
+
+def _of_this_patient(state: KeyState, patient_id: str) -> KeyState:
+    """An answer with nothing but another patient's data is a key that was not read, not an empty one. The
+    resources stay, for the mapper to name."""
+    if isinstance(state, Found) and all(_names_another(item, patient_id) for item in state.resources):
+        return Failed(Reason.OTHER_PATIENT, state.resources)
+    return state
+
+
+def _names_another(resource: object, patient_id: str) -> bool:
+    if not isinstance(resource, dict):
+        return False
+    owner = resource.get("subject", resource.get("patient"))
+    written = owner.get("reference") if isinstance(owner, dict) else None
+    named = parse_reference(written) if isinstance(written, str) else None
+    return named is not None and named[0] == "Patient" and named[1] != patient_id
 
 
 def _is_patient(resource: object) -> bool:

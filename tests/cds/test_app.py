@@ -770,6 +770,18 @@ async def test_draft_entries_that_are_no_resource_are_named(
     assert await post_hook(cds_client, STEP_UP, none_of_ours) == []
 
 
+async def test_49_a_key_with_nothing_but_another_patients_data_was_not_read(
+    cds_client: httpx.AsyncClient, cds_app: FastAPI
+) -> None:
+    strange = {**INFUSION, "subject": {"reference": "Patient/p2"}}
+    prefetch = filled(cds_app, GRADING, [PATIENT, FEVER]) | {"administrations": bundle(strange)}
+    (card,) = await post_hook(cds_client, GRADING, hook_request("patient-view", prefetch=prefetch))
+    assert "drug administrations" in card["summary"]
+    assert "CRS" not in card["summary"]
+    mixed = prefetch | {"administrations": bundle(strange, resource("MedicationAdministration", "m"))}
+    assert await post_hook(cds_client, GRADING, hook_request("patient-view", prefetch=mixed)) == []
+
+
 async def test_49_a_draft_for_another_patient_is_not_judged_and_that_is_said(
     cds_client: httpx.AsyncClient, cds_app: FastAPI
 ) -> None:
