@@ -84,7 +84,7 @@ def _given(dosage: Json, identity: Identity, minutes: Decimal | None, context: C
         length = minutes if minutes is not None else infusion_minutes(dose, rate, entries)
         known = _Given(drug, route, rate, dose, length)
         prose = len(identity.name) > LONGEST_TEXT or (dose is not None and dose.unreadable)
-        if not prose:
+        if not prose and not identity.lot:  # the lot of a CAR-T product is one patient's
             ways[key] = known
     return known
 

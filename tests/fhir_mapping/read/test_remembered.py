@@ -27,6 +27,22 @@ def test_prose_and_absurd_codes_are_not_kept() -> None:
     assert "yyyy" not in kept
 
 
+def test_the_lot_of_a_product_is_not_kept() -> None:
+    product = {
+        "resourceType": "Medication",
+        "id": "m",
+        "code": {"text": "tisagenlecleucel"},
+        "batch": {"lotNumber": "LOT-OF-ONE-PATIENT"},
+    }
+    dose = given(
+        "tocilizumab", contained=[product], medicationReference={"reference": "#m"}, dosage={"text": "once"}
+    )
+    del dose["medicationCodeableConcept"]
+    (read,) = chart(dose).drugs.all
+    assert "tisagenlecleucel" in read.concepts
+    assert "LOT-OF-ONE-PATIENT" not in repr(_memory(load()))
+
+
 def test_the_same_name_means_the_same_in_the_next_chart() -> None:
     first = chart(obs(local("anc"), (1, "10*3/uL")))
     again = chart(obs(local("anc"), (1, "10*3/uL")))
