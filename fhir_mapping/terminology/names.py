@@ -1,8 +1,9 @@
 """Exact names: one folding for both sides, never a substring.
 
 Case, hyphens, spaces, full-width forms and look-alike Cyrillic and Greek letters are folded. A drug or
-vaccine name may be followed by strength, form and salt words and by a biological suffix
-("Imdelltra 10 mg", "dexamethasone sodium phosphate injection", "mosunetuzumab-axgb").
+vaccine name may be followed by strength, form and salt words, by a biological suffix and by its diluent
+("Imdelltra 10 mg", "dexamethasone sodium phosphate injection", "mosunetuzumab-axgb", "tocilizumab 576 mg in
+NaCl 0.9% 100 mL IVPB").
 """
 
 from __future__ import annotations
@@ -46,17 +47,20 @@ _SEPARATORS = re.compile(r"[\s_\-]+")
 
 _NUMBER = r"\d[\d.,]*"
 _UNIT = r"(?:mg|mcg|ug|ng|g|kg|ml|l|iu|miu|mu|u|units?|unt|meq|mmol|%|cells?|lf|pfu|hours?|hr|h|days?|d)"
-_STRENGTH = rf"{_NUMBER}\s*{_UNIT}?(?:\s*/\s*(?:{_NUMBER})?\s*(?:{_UNIT}|dose|vial|tab|cap|m2)?)*"
+_CELLS = rf"{_NUMBER}(?:\s*-\s*{_NUMBER})?\s*x\s*10\s*(?:exp|\^|e|\*)?\s*\d{{1,2}}\s*(?:cells?)?"
+_STRENGTH = rf"{_CELLS}|{_NUMBER}\s*{_UNIT}?(?:\s*/\s*(?:{_NUMBER})?\s*(?:{_UNIT}|dose|vial|tab|cap|m2)?)*"
 _FORM = (
     r"tablets?|tabs?|capsules?|caps?|injections?|injectable|inj|vials?|ampoules?|ampules?|amps?|solutions?|soln|sol"
     r"|suspensions?|susp|powder|lyophili[sz]ed|infusions?|concentrate|conc|for injection|for infusion"
-    r"|intravenous|subcutaneous|intramuscular|intrathecal|iv|sc|im|po|it|oral|syrup|prefilled|pre-filled|syringe"
+    r"|intravenous|subcutaneous|intramuscular|intrathecal|ivpb|iv push|ivp|iv|sc|im|po|it|oral|premix|chemo"
+    r"|syrup|prefilled|pre-filled|syringe"
     r"|pen|autoinjector|film|coated|f\.?c\.?|er|sr|xr|cr|ec|dr|odt|retard|cream|ointment|oint|gel|lotion|topical"
     r"|eye drops?|ear drops?|ophthalmic|otic|drops|nasal spray|nasal|spray|inhaler|inhalation|nebuli[sz]er"
     r"|suppository|suppositories|enema|patch|kit|bag|bottle|emulsion|pf|preservative free|brand|generic"
 )
 _SALT = (
-    r"hydrochloride|hcl|sodium phosphate|sodium succinate|sodium|disodium|potassium|phosphate|succinate"
+    r"hydrochloride|hcl|sod(?:ium|\.)? phosphate|sod(?:ium|\.)? succinate|sodium|disodium|potassium"
+    r"|phosphate|succinate"
     r"|acetate|acetonide|mesylate|mesilate|sulfate|sulphate|bitartrate|tartrate|maleate|fumarate|hemifumarate|citrate"
     r"|isethionate|isetionate|dihydrate|monohydrate|trihydrate|anhydrous|hydrate|axetil|besylate|tosylate"
     r"|dimesylate|malate|lactate|gluconate|trometamol|hydrobromide|nitrate|decanoate|valerate|propionate"
@@ -72,6 +76,12 @@ _TAIL = re.compile(
     rf"|(?<![\s(])[\s(]*(?:{_NUMBER}\s*)?(?:{_FORM_ZH})[\s)]*)$"
 )
 _SALT_TAIL = re.compile(rf"[\s,(]+(?:{_SALT})[\s)]*$")
+# An infusion as an order screen writes it: "... in sodium chloride 0.9 % 100 mL", "... in D5W 250 mL".
+_DILUENT = re.compile(
+    rf"\s+in\s+(?:{_NUMBER}\s*%\s*)?"
+    r"(?:sodium chloride|nacl|normal saline|saline|0\.9ns|ns|dextrose|glucose|d5w|d10w|sterile water"
+    r"|water for injection|swfi|(?:lactated )?ringer'?s?)(?=$|[\s,;()]).*$"
+)
 _SUFFIX = re.compile(r"-[a-z]{4}$")
 _VOLUME_FIRST = re.compile(r"^\d[\d.]* ml (?=[a-z])")  # RxNorm: "1 ML tarlatamab-dlle 10 MG/ML Injection"
 # The strength that followed may have taken the closing bracket with it.
@@ -146,7 +156,7 @@ class NameIndex:
 
     def _drug(self, words: str, kinds: Collection[str]) -> tuple[str, ...]:
         """A formulary name: marks and a form before it, strength, form and salt behind it."""
-        bare = _VOLUME_FIRST.sub("", _LEADING.sub("", words))
+        bare = _DILUENT.sub("", _VOLUME_FIRST.sub("", _LEADING.sub("", words)))
         # Quotation marks hold the maker of a generic, dexamethasone "maker", or a brand.
         for spelling in dict.fromkeys(
             (bare, _QUOTED.sub(" ", bare).strip(), _QUOTED.sub(r" \1 ", bare).strip())
