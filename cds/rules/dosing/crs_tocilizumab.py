@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from cards.finding import (
@@ -38,10 +38,12 @@ from cds.rules.dosing.tocilizumab import (
 )
 from cds.rules.evidence import of_drug_start
 from cds.rules.grading.crs_episode import Gate, crs_applies, crs_now
+from cds.rules.grading.fever import hours
 from cds.rules.grading.icans_episode import icans_now
 from fhir_mapping.chart import Amount, DrugRecord, DrugState, Moment, Route, instant
 
 RULE = "dosing.crs-tocilizumab"
+GIVEN_EARLY = timedelta(hours=1)  # an administration this long before the ordered time is that dose
 Value = str | int | bool | Decimal | date | datetime
 
 
@@ -135,16 +137,34 @@ def _dose_faults(draft: DrugRecord, case: Case) -> Iterator[Fault]:
 
 
 def _counted(case: Case, draft: DrugRecord) -> tuple[tuple[datetime, Allowance], ...]:
-    """Each planned dose of the draft with what the limits say, doses planned before it included."""
+    """Each planned dose of the draft with what the limits say, doses planned before it included.
+
+    Of two drafts for the same time the second follows the first.
+    """
     known = [d.timing.first for d in tocilizumab_doses(case) if d.timing.first is not None]
+    begin = _planned(draft, case)[0]
     for other in case.chart.drafts.drugs.of("tocilizumab"):
         if other.reference != draft.reference:
-            known += [instant(t) for t in _planned(other, case) if t < _planned(draft, case)[0]]
+            planned = _planned(other, case)
+            known += [instant(t) for t in planned if (t, other.reference) < (begin, draft.reference)]
+    known += [instant(t) for t in _ordered_not_given(case) if t <= begin]
     found = []
     for at in _planned(draft, case):
         found.append((at, allowance(case, at, tuple(known))))
         known.append(instant(at))
     return tuple(found)
+
+
+def _ordered_not_given(case: Case) -> Iterator[datetime]:
+    """Doses of standing orders that are due, or were a short while ago, without an administration yet."""
+    since = case.now - hours(case.p(RULE)["min_interval_hours"])
+    given = [d.timing.first.latest for d in tocilizumab_doses(case) if d.timing.first is not None]
+    for order in case.chart.orders("tocilizumab"):
+        if order.state is not DrugState.ACTIVE or order.timing.as_needed:
+            continue
+        for due in _planned(order, case):
+            if due >= since and not any(time >= due - GIVEN_EARLY for time in given):
+                yield due
 
 
 def _count_faults(case: Case, at: datetime, room: Allowance) -> Iterator[Fault]:
