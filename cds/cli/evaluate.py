@@ -36,7 +36,7 @@ async def evaluated(
 ) -> Outcome:
     """Ends the command on an unreadable file; raises the errors of the settings."""
     saved = load_saved(path)
-    runtime = runtime_for(now or saved.clock)
+    runtime = runtime_for(now or saved.clock, every_card=not service)
     try:
         services = services_for(runtime, saved, service)
         source = chart or chart_file(saved, path)

@@ -245,11 +245,11 @@ def replay(
         fail(f"{folder}: no *.json in it", USAGE)
     try:
         with explained():
-            runtime = runtime_for(None)
+            runtime = runtime_for(None, every_card=True)
             version = runtime.rulebook.version
             current = asyncio.run(command.results(runtime, tracked(paths, "answering")))
             if Path(against).is_file():
-                site = runtime_for(None, Path(against))
+                site = runtime_for(None, Path(against), every_card=True)
                 other = asyncio.run(command.results(site, tracked(paths, "with the site file")))
                 before, after, names = current, other, (version, Path(against).name)
             else:

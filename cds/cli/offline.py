@@ -20,14 +20,18 @@ from cds.settings import Mode, Settings, load
 
 Json = Mapping[str, Any]
 
+_EVERY_CARD = 1000  # more than any chart gives
 _UNHURRIED = {"mode": Mode.ACTIVE, "budget_seconds": 60.0, "evaluation_seconds": 30.0}
 
 
-def runtime_for(clock: datetime | None, site_file: Path | None = None) -> Runtime:
+def runtime_for(
+    clock: datetime | None, site_file: Path | None = None, *, every_card: bool = False
+) -> Runtime:
     """The rules as this site runs them, without haste and never silent.
 
-    `clock` applies unless `TCELL_CDS_CLOCK` is set; `site_file` replaces the configured one. Raises the
-    errors of settings, site file, site map and rule data.
+    `clock` applies unless `TCELL_CDS_CLOCK` is set; `site_file` replaces the configured one; `every_card`:
+    an answer is not cut to the most cards that an EHR is sent. Raises the errors of settings, site file, site
+    map and rule data.
     """
     settings = load()
     changes: dict[str, Any] = dict(_UNHURRIED)
@@ -35,6 +39,8 @@ def runtime_for(clock: datetime | None, site_file: Path | None = None) -> Runtim
         changes["clock"] = clock
     if site_file is not None:
         changes["site_file"] = site_file
+    if every_card:
+        changes["max_cards"] = _EVERY_CARD
     return build_runtime(settings.model_copy(update=changes), FhirClient(OutgoingGuard(())))
 
 

@@ -39,6 +39,16 @@ def test_one_service_can_be_chosen_and_the_language_too(run: Run, fixtures: Path
     assert english["cards"][0]["summary"] != chinese["cards"][0]["summary"]
 
 
+def test_every_card_of_the_hook_is_given_and_one_service_is_cut_as_an_ehr_gets_it(
+    run: Run, fixtures: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("TCELL_CDS_MAX_CARDS", "1")
+    request = fixtures / "requests/demo-vaccines-month-7-1.json"
+    (whole,) = run("evaluate", request, "--json").json
+    (cut,) = run("evaluate", request, "--service-id", "all-patient-view", "--json").json
+    assert len(whole["cards"]) > len(cut["cards"])
+
+
 def test_cards_are_printed_for_a_reader(run: Run, fixtures: Path) -> None:
     out = run("evaluate", fixtures / REQUEST, "--service-id", "washout-order-sign").out
     assert "WARNING" in out
