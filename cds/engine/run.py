@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 NOT_CHECKED = "common.not-checked"
+_UNREAD = (KeyState.FAILED, KeyState.NOT_ASKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +130,9 @@ def _sharpened(missing: Missing, case: Case, rulebook: Rulebook) -> Missing:
     if lost:
         return replace(missing, reason=lost[-1].reason, resource=lost[-1].resource, text=lost[-1].text)
     coverage = case.chart.coverage
-    states = [
-        coverage[key].state
-        for key in keys_of_concept(missing.concept, rulebook.terminology)
-        if key in coverage
-    ]
-    if states and all(state in (KeyState.FAILED, KeyState.NOT_ASKED) for state in states):
+    keys = keys_of_concept(missing.concept, rulebook.terminology)
+    # one key unread is enough: the fact may stand in it under a code that the other keys do not ask for
+    if any(key in coverage and coverage[key].state in _UNREAD for key in keys):
         return replace(missing, reason=LossReason.NOT_FETCHED)
     return missing
 

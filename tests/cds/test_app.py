@@ -375,6 +375,26 @@ async def test_40_44_a_failed_key_is_named_and_the_rest_is_checked(
 
 
 @pytest.mark.parametrize(
+    ("key", "concept"), [("vitals", "body_temperature"), ("labs", "anc"), ("counts", "anc")]
+)
+async def test_40_one_unread_key_is_enough_to_say_that_a_fact_could_not_be_read(
+    cds_client: httpx.AsyncClient, cds_app: FastAPI, key: str, concept: str
+) -> None:
+    prefetch = filled(cds_app, GRADING, [PATIENT, INFUSION, NOREPINEPHRINE])
+
+    async def reasons() -> set[str]:
+        cards = await post_hook(cds_client, GRADING, hook_request("patient-view", prefetch=prefetch))
+        findings = [card["extension"]["org.tcell-cds.finding"] for card in cards]
+        return {x["reason"] for f in findings for x in f.get("losses", []) if x.get("concept") == concept}
+
+    assert await reasons() == {"not-on-chart"}
+    prefetch[key] = forbidden()
+    assert await reasons() == {"not-fetched"}
+    del prefetch[key]
+    assert await reasons() == {"not-fetched"}
+
+
+@pytest.mark.parametrize(
     "fault",
     [
         Fault(FaultKind.STATUS, "Patient", status=401),
