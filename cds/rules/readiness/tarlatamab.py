@@ -45,6 +45,7 @@ from cds.rules.bispecific.tarlatamab import (
 )
 from cds.rules.body_size import weight
 from cds.rules.grading.ctcae_labs import grade_lab, times_uln
+from cds.rules.readiness.tarlatamab_pregnancy import Pregnancy, pregnancy
 from cds.rules.vaccination.classes import VaccineClass, classify
 from fhir_mapping.chart import (
     Amount,
@@ -131,8 +132,8 @@ def _finding(case: Case, points: list[Point], reference: str, first: bool) -> Fi
     key = "summary.ready" if ready else "summary.not-ready"
     if not first:
         key += "-next"
-    if ready and hold_state(case).action >= Action.HOLD:
-        key = "summary.held"  # another card holds the dose
+    if ready and _spoken_against(case):
+        key = "summary.held"
     detail: list[Block] = [Bullet(point.text) for point in points]
     return Finding(
         rule=RULE,
@@ -147,6 +148,11 @@ def _finding(case: Case, points: list[Point], reference: str, first: bool) -> Fi
         resource=reference,
         suggestions=suggestions,
     )
+
+
+def _spoken_against(case: Case) -> bool:
+    """Another card holds or stops the dose: the checklist must not call it ready."""
+    return hold_state(case).action >= Action.HOLD or pregnancy(case).state is Pregnancy.PREGNANT
 
 
 def _points(case: Case, start: Moment, record: DrugRecord | None, first: bool) -> Iterator[Point]:
