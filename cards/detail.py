@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from cards.context import RenderContext, RuleInfo
-from cards.finding import Bullet, Evidence, Finding, Heading, Paragraph, Shown, Table, Text, msg
+from cards.finding import Bullet, Evidence, Finding, Heading, Missing, Paragraph, Shown, Table, Text, msg
 from cards.writer import Writer, Written
 from fhir_mapping.chart import Amount, Flag, LossReason
 
@@ -80,11 +80,18 @@ def _line(what: str, why: str, text: str, writer: Writer) -> str:
     return writer.common("line", **values)
 
 
+def _missing_line(missing: Missing, writer: Writer) -> str:
+    what = writer.concept(missing.concept)
+    if missing.reason is LossReason.BEYOND_HORIZON and missing.text:
+        return writer.common("line-read-back", what=Written(what), day=Text(missing.text))
+    return _line(what, writer.word(missing.reason.value), missing.text, writer)
+
+
 def _missing(finding: Finding, writer: Writer) -> list[str]:
     """What is missing and why. "Not on the chart" yields to another reason for the same thing."""
     explained = {m.concept for m in finding.missing if m.reason is not LossReason.NOT_ON_CHART}
     lines = [
-        _line(writer.concept(missing.concept), writer.word(missing.reason.value), missing.text, writer)
+        _missing_line(missing, writer)
         for missing in finding.missing
         if missing.reason is not LossReason.NOT_ON_CHART or missing.concept not in explained
     ]

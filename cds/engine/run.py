@@ -134,6 +134,10 @@ def _sharpened(missing: Missing, case: Case, rulebook: Rulebook) -> Missing:
     # one key unread is enough: the fact may stand in it under a code that the other keys do not ask for
     if any(key in coverage and coverage[key].state in _UNREAD for key in keys):
         return replace(missing, reason=LossReason.NOT_FETCHED)
+    short = [coverage[key] for key in keys if key in coverage and not coverage[key].enough]
+    if read_back_to := [known.horizon for known in short if known.horizon is not None]:
+        day = max(read_back_to).astimezone(case.now.tzinfo).date().isoformat()
+        return replace(missing, reason=LossReason.BEYOND_HORIZON, text=day)
     return missing
 
 

@@ -77,7 +77,7 @@ class Reader:
         while link or cut:
             reached = horizon(matches, sort, self.zone)
             if reached is not None and self._far_enough(reached, spec):
-                return Found((*matches, *others), reached)
+                return Found((*matches, *others), reached, enough=True)
             more = None if cut or pages >= self.page_limit else await self._next(link, url, visited)
             if more is None or not _news(more.matches, matches):
                 kept = (*matches, *others)

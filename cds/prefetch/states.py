@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -43,10 +43,12 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Resources, complete; with a `horizon`, complete back to that instant only."""
+    """Resources, complete; with a `horizon`, complete back to that instant only. `enough`: no rule looks
+    further back."""
 
     resources: tuple[Json, ...]
     horizon: datetime | None = None
+    enough: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,8 @@ def coverage(state: KeyState) -> Coverage:
     match state:
         case Found(horizon=None):
             return Coverage(CoverageState.COMPLETE)
-        case Found(horizon=horizon):
-            return Coverage(CoverageState.HORIZON, horizon)
+        case Found(horizon=horizon, enough=enough):
+            return Coverage(CoverageState.HORIZON, horizon, enough=enough)
         case Empty():
             return Coverage(CoverageState.EMPTY)
         case Failed(reason=reason):
@@ -102,8 +104,9 @@ def joined(one: KeyState, other: KeyState) -> KeyState:
     if isinstance(one, Found | Empty) and isinstance(other, Found | Empty):
         if isinstance(one, Empty) and isinstance(other, Empty):
             return Empty(resources)
-        horizons = [s.horizon for s in (one, other) if isinstance(s, Found) and s.horizon is not None]
-        return Found(resources, max(horizons, default=None))
+        short = [s for s in (one, other) if isinstance(s, Found) and s.horizon is not None]
+        horizons = [s.horizon for s in short if s.horizon is not None]
+        return Found(resources, max(horizons, default=None), enough=all(s.enough for s in short))
     worse = one if _WEIGHT[type(one)] >= _WEIGHT[type(other)] else other
     if isinstance(worse, Failed):
         return Failed(worse.reason, resources)

@@ -90,11 +90,12 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of one prefetch key was read."""
+    """How much of one prefetch key was read. `enough`: no rule looks further back than the horizon."""
 
     state: KeyState
     horizon: datetime | None = None
     reason: str = ""  # closed list of the resolver, e.g. timeout, forbidden, not-offered
+    enough: bool = False
 
 
 @dataclass(frozen=True, slots=True)

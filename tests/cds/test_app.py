@@ -394,6 +394,23 @@ async def test_40_one_unread_key_is_enough_to_say_that_a_fact_could_not_be_read(
     assert await reasons() == {"not-fetched"}
 
 
+async def test_41_what_a_paged_key_does_not_reach_is_said(
+    cds_client: httpx.AsyncClient, cds_app: FastAPI
+) -> None:
+    prefetch = filled(cds_app, GRADING, [PATIENT, INFUSION, NOREPINEPHRINE, FEVER])
+    sodium = observation("na", "2951-2", 140, "mmol/L", "2025-04-15T08:00:00+08:00")
+    prefetch["labs"] = bundle(sodium, link=[{"relation": "next", "url": "https://ehr.example/2"}])
+    cards = await post_hook(cds_client, GRADING, hook_request("patient-view", prefetch=prefetch))
+    findings = [card["extension"]["org.tcell-cds.finding"] for card in cards]
+    lost = [loss for finding in findings for loss in finding.get("losses", ())]
+    assert {"concept": "anc", "reason": "beyond-horizon"} in lost
+    assert "read back to 2025-04-15 only" in " ".join(card["detail"] for card in cards)
+    far = observation("na", "2951-2", 140, "mmol/L", "2024-04-15T08:00:00+08:00")
+    prefetch["labs"] = bundle(sodium, far, link=[{"relation": "next", "url": "https://ehr.example/2"}])
+    cards = await post_hook(cds_client, GRADING, hook_request("patient-view", prefetch=prefetch))
+    assert "read back to" not in " ".join(card["detail"] for card in cards)
+
+
 @pytest.mark.parametrize(
     "fault",
     [
