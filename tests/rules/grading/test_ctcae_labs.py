@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds.rules.grading.ctcae_labs import concepts, febrile, grade_lab
+from cds.rules.grading.ctcae_labs import concepts, febrile, grade_lab, ratio_uln, times_uln
 from fhir_mapping.chart import Observation, Quantity, Value, instant
 from tests.casebook.case_file import rulebook
 
@@ -106,6 +106,80 @@ def test_an_abnormal_baseline_is_the_reference(baseline: str) -> None:
     assert graded.reference == ("uln" if baseline == "30" else "baseline")
 
 
+def test_a_count_at_its_lower_limit_is_normal() -> None:
+    graded = grade_lab(observed("anc", "1.8", lln="1.8"))
+    assert (graded.grade, graded.reference, graded.no_limit) == (0, "absolute", False)
+
+
+@pytest.mark.parametrize("baseline", [None, "30"])
+def test_without_a_limit_the_grade_says_whether_a_baseline_is_known(baseline: str | None) -> None:
+    graded = grade_lab(
+        observed("alt", "900"), None if baseline is None else observed("alt", baseline, "1000")
+    )
+    assert (graded.grade, graded.no_limit) == (None, True)
+    assert graded.baseline_unknown is (baseline is None)
+
+
+@pytest.mark.parametrize("baseline", [None, "30"])
+def test_a_bound_that_decides_no_grade_keeps_its_reference(baseline: str | None) -> None:
+    before = None if baseline is None else observed("alt", baseline, "40")
+    graded = grade_lab(observed("alt", "60", "40", comparator="<"), before)
+    assert (graded.grade, graded.reference, graded.ratio) == (None, "uln", Decimal("1.5"))
+    assert graded.baseline_unknown is (baseline is None)
+
+
+def test_a_bound_above_a_grade_leaves_the_higher_ones_open() -> None:
+    graded = grade_lab(observed("alt", "201", "40", comparator=">"))
+    assert (graded.grade, graded.at_least) == (3, True)
+
+
+def test_a_bound_above_every_limit_leaves_nothing_open() -> None:
+    graded = grade_lab(observed("alt", "800", "40", comparator=">"))
+    assert (graded.grade, graded.at_least) == (4, False)
+
+
+@pytest.mark.parametrize(
+    ("concept", "value", "baseline", "grade"),
+    [
+        ("alt", "89", "60", 0),
+        ("alt", "90", "60", 1),
+        ("alt", "180", "60", 1),
+        ("alt", "181", "60", 2),
+        ("alt", "80", "40", 1),
+        ("ggt", "119", "60", 0),
+        ("ggt", "120", "60", 1),
+        ("bilirubin_total", "60", "60", 0),
+        ("bilirubin_total", "61", "60", 1),
+    ],
+)
+def test_multiples_of_an_abnormal_baseline(concept: str, value: str, baseline: str, grade: int) -> None:
+    assert grade_lab(observed(concept, value, "40"), observed(concept, baseline, "40")).grade == grade
+
+
+def test_the_limit_of_the_result_measures_a_baseline_that_has_none() -> None:
+    assert grade_lab(observed("alt", "240", "40"), observed("alt", "60")).reference == "baseline"
+
+
+@pytest.mark.parametrize(("value", "grade"), [("1.2", 0), ("1.21", 2), ("2.4", 2), ("2.41", 3)])
+def test_creatinine_is_graded_by_any_baseline(value: str, grade: int) -> None:
+    graded = grade_lab(observed("creatinine", value), observed("creatinine", "0.8"))
+    assert (graded.grade, graded.no_limit, graded.baseline_unknown) == (grade, True, False)
+
+
+@pytest.mark.parametrize(
+    ("value", "comparator", "above"), [("200", "", False), ("201", "", True), ("150", ">", None)]
+)
+def test_multiple_of_the_upper_limit(value: str, comparator: str, above: bool | None) -> None:
+    assert times_uln(observed("alt", value, "40", comparator=comparator), Decimal(5)) is above
+
+
+def test_no_multiple_without_a_limit() -> None:
+    assert times_uln(observed("alt", "200"), Decimal(5)) is None
+    assert ratio_uln(observed("alt", "200")) is None
+    assert ratio_uln(observed("alt", "200", "0")) is None
+    assert ratio_uln(observed("alt", "200", "40")) == 5
+
+
 def test_another_concept_is_refused() -> None:
     with pytest.raises(KeyError):
         grade_lab(observed("sodium", "120"))
@@ -165,6 +239,7 @@ def _readings(*pairs: tuple[int, str]) -> list[Observation]:
         (((0, "38.0"), (60, "38.1")), False),
         (((0, "38.0"), (61, "38.1")), True),
         (((0, "38.0"), (30, "37.9"), (61, "38.1")), False),
+        (((0, "38.0"), (30, "37.9"), (61, "38.0"), (122, "38.0")), True),
     ],
 )
 def test_fever_of_febrile_neutropenia(pairs: tuple[tuple[int, str], ...], fever: bool) -> None:
