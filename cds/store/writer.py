@@ -23,6 +23,7 @@ Row = tuple[type[Base], Mapping[str, Any]]
 Flush = Callable[[Sequence[Row]], Awaitable[None]]
 
 _BATCH = 500  # rows of one transaction
+_GATHER = 0.05  # seconds in which rows come together: a transaction a call costs as much as a small call
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between tries
 _LOG_EVERY = 10.0  # seconds between two lines about losses
 
@@ -95,6 +96,8 @@ class Writer:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            if not self._closing:
+                await asyncio.sleep(_GATHER)
             while self._rows:
                 batch = [self._rows.popleft() for _ in range(min(_BATCH, len(self._rows)))]
                 self._in_hand = len(batch)
