@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from operator import itemgetter
 from typing import Protocol, TypeAlias
 
@@ -37,12 +37,15 @@ class UnreadSeries(Series):
 
     __slots__ = ("_decoder", "_entries", "_found", "_lost", "_rest", "_stamps", "_traits", "_zone")
 
-    def __init__(self, stamped: list[tuple[str, Entry]], traits: Traits, decoder: _Decoder) -> None:
+    def __init__(
+        self, stamped: list[tuple[str, Entry]], zone: tzinfo | None, traits: Traits, decoder: _Decoder
+    ) -> None:
+        """`zone`: in which all stamps are written; a stamp that is no date is a loss once it is decoded."""
         self.concept = traits.concept
         self.pending = ()
         self._stamps = [stamp for stamp, _ in stamped]
         self._entries = [entry for _, entry in stamped]
-        self._zone = datetime.fromisoformat(self._stamps[0]).tzinfo
+        self._zone = zone
         self._traits = traits
         self._decoder = decoder
         self._rest = len(stamped)  # entries before this place are still to be decoded
@@ -126,8 +129,8 @@ def unread_series(entries: list[Entry], traits: Traits, decoder: _Decoder) -> Se
             return None
         stamped.append((stamp, entry))
     try:
-        datetime.fromisoformat(first)
+        written_in = datetime.fromisoformat(first).tzinfo
     except ValueError:
         return None
     stamped.sort(key=itemgetter(0))
-    return UnreadSeries(stamped, traits, decoder)
+    return UnreadSeries(stamped, written_in, traits, decoder)

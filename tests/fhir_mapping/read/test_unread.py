@@ -106,3 +106,11 @@ def test_a_window_without_entries_decodes_nothing() -> None:
 def test_entries_that_must_be_seen_together_are_read_at_once(changed: Resource) -> None:
     resources = [*_every_hour(20), obs("anc", (5, "10*3/uL"), id="other", **changed)]
     assert not isinstance(chart(*resources).series("anc"), unread.UnreadSeries)
+
+
+def test_a_stamp_that_is_no_date_costs_its_own_entry_only() -> None:
+    broken = obs("anc", (5, "10*3/uL"), id="broken", at="0000-00-00T00:00:00+08:00")
+    series = chart(*_every_hour(20), broken).series("anc")
+    assert isinstance(series, unread.UnreadSeries)
+    assert len(series.since(NOW - timedelta(hours=3))) == 4
+    assert (len(series), [loss.resource for loss in series.losses]) == (20, ["Observation/broken"])
