@@ -491,7 +491,9 @@ def _patient(entry: Entry, bench: Bench) -> None:
         resource["birthDate"] = str(entry["birth"])
     if "sex" in entry:
         resource["gender"] = entry["sex"]
-    if "died" in entry:
+    if entry.get("died") is True:
+        resource["deceasedBoolean"] = True
+    elif "died" in entry:
         resource["deceasedDateTime"] = moment(entry["died"], bench)
     bench.resources.append(resource)
 

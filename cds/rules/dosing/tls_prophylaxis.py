@@ -137,7 +137,7 @@ def _settled(case: Case) -> bool | None:
         None if quantity is None else quantity.below(p["uric_acid_settled_mg_dl"]),
         None if raised is None else not raised,
     ]
-    if bulk(case).answer:
+    if bulk(case).present:
         return False
     if False in answers:
         return False

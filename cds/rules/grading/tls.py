@@ -177,10 +177,10 @@ def _summary(case: Case, state: TlsState) -> Message:
     if state.level is Level.SINGLE:
         single = next(a for a in _newest(state) if a.absolute)
         return msg("summary.single", analyte=Name(single.observation.concept), value=_shown(single))
-    if state.level is Level.CLINICAL:
+    if state.grade is not None:
         conditional = {s.key for s in state.signs} == {"seizure"}
         key = "summary.ctls-seizure" if conditional else "summary.ctls"
-        return msg(key, grade=state.grade or 1, analytes=names)
+        return msg(key, grade=state.grade, analytes=names)
     if state.level is Level.NONE:
         return msg("summary.none")
     key = f"summary.{state.level.value}" + ("-late" if state.late else "")

@@ -25,7 +25,15 @@ from cds.engine.case import Case, once_per_case
 from cds.engine.rule import rule
 from cds.rules.evidence import of_fact, of_observation
 from cds.rules.renal import clearance
-from fhir_mapping.chart import Amount, Condition, ConditionState, DrugRecord, LossReason, Observation
+from fhir_mapping.chart import (
+    Amount,
+    Condition,
+    ConditionState,
+    DrugRecord,
+    LossReason,
+    Observation,
+    whole_day,
+)
 
 RULE = "grading.tls-risk"
 _ALL = ("b_all", "all_lineage_unspecified", "t_all")
@@ -61,16 +69,18 @@ def ldc_start(case: Case) -> datetime | None:
     return datetime.combine(first.date, time(), case.now.tzinfo)
 
 
-def _anchor(case: Case) -> datetime:
-    """Values count up to here: the start of lymphodepletion, or now while it lies ahead."""
-    begun = ldc_start(case)
+def _week(case: Case) -> tuple[datetime, datetime]:
+    """The values that count: of the week before lymphodepletion (the infusion where there is none) and of its
+    first day; of the last week while that lies ahead."""
+    week = timedelta(days=case.p(RULE).int("lookback_days"))
+    begun, infused = ldc_start(case), case.chart.course.day0
+    if begun is None and infused is not None:
+        begun = datetime.combine(infused, time(), case.now.tzinfo)
     if begun is None or begun > case.now:
-        infused = case.chart.course.day0
-        if infused is not None and begun is None:
-            return datetime.combine(infused, time(), case.now.tzinfo)
-        return case.now
+        return case.now - week, case.now
     # the day of the first dose still counts: morning blood before it
-    return min(case.now, begun + timedelta(days=1))
+    first_day = whole_day(begun.date(), case.now)
+    return begun - week, min(case.now, first_day.latest)
 
 
 def in_risk_window(case: Case) -> bool:
@@ -84,12 +94,12 @@ def in_risk_window(case: Case) -> bool:
 
 def newest(case: Case, concept: str) -> Observation | None:
     """Last value in the week before lymphodepletion."""
-    within = timedelta(days=case.p(RULE).int("lookback_days") + 1)
+    first, last = _week(case)
 
     def measured(observation: Observation) -> bool:
         return observation.value.quantity is not None
 
-    return case.chart.series(concept).latest(_anchor(case), within, measured)
+    return case.chart.series(concept).latest(last, last - first, measured)
 
 
 # --- facts, each True, False or None (cannot be told)
@@ -106,7 +116,10 @@ def _lacking(case: Case, concept: str, observation: Observation | None) -> Missi
     if observation is None:
         old = case.chart.latest(concept)
         return Missing(concept) if old is None else Missing(concept, LossReason.STALE, old.reference)
-    return Missing(concept, LossReason.NO_REFERENCE_RANGE, observation.reference)
+    quantity = observation.value.quantity
+    bound = quantity is not None and bool(quantity.comparator)  # "< 150" leaves the question open
+    reason = LossReason.NOT_ON_CHART if bound else LossReason.NO_REFERENCE_RANGE
+    return Missing(concept, reason, observation.reference)
 
 
 def _white(case: Case) -> Amount:
@@ -117,18 +130,17 @@ def _bulk_limit(case: Case) -> Amount:
     return Amount(case.p(RULE)["bulk_cm"], "cm")
 
 
-def _any(answers: list[bool | None]) -> bool | None:
-    if True in answers:
-        return True
-    return None if None in answers else False
-
-
 @dataclass(frozen=True, slots=True)
 class _Fact:
-    answer: bool | None
+    """What speaks for the high tier. Without a reason it does not, or cannot be told for what is missing."""
+
+    reasons: tuple[Message, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     missing: tuple[Missing, ...] = ()
-    reasons: tuple[Message, ...] = ()
+
+    @property
+    def present(self) -> bool:
+        return bool(self.reasons)
 
 
 def bulk(case: Case) -> _Fact:
@@ -143,25 +155,21 @@ def bulk(case: Case) -> _Fact:
     if size is not None and size.value.quantity is not None:
         answers.append(size.value.quantity.at_least(case.p(RULE)["bulk_cm"]))
         evidence.append(of_observation(size))
-    if not answers:
-        return _Fact(None, missing=(Missing("bulky_disease"),))
-    answer = _any(answers)
-    return _Fact(
-        answer, tuple(evidence), reasons=(msg("reason.bulk", limit=_bulk_limit(case)),) if answer else ()
-    )
+    if True in answers:
+        return _Fact((msg("reason.bulk", limit=_bulk_limit(case)),), tuple(evidence))
+    told = bool(answers) and None not in answers
+    return _Fact(evidence=tuple(evidence), missing=() if told else (Missing("bulky_disease"),))
 
 
 def _renal_or_electrolytes(case: Case) -> _Fact:
     """Creatinine above normal, clearance below 60 mL/min, renal involvement, or uric acid, potassium or
     phosphate above normal."""
     p = case.p(RULE)
-    answers: list[bool | None] = []
     evidence: list[Evidence] = []
     reasons: list[Message] = []
     missing: list[Missing] = []
     involved = case.chart.latest("renal_involvement")
     if involved is not None and involved.value.yes:
-        answers.append(True)
         evidence.append(of_observation(involved))
         reasons.append(msg("reason.renal-involvement"))
     for concept in ("creatinine", *_ANALYTES):
@@ -170,19 +178,17 @@ def _renal_or_electrolytes(case: Case) -> _Fact:
         if concept == "creatinine" and answer is not True:
             cleared = clearance(case, p.int("lookback_days"), case.p("grading.crs").int("weight_age_days"))
             if cleared.value is not None and cleared.value < p["clearance_ml_min"]:
-                answers.append(True)
                 evidence += cleared.evidence
                 reasons.append(msg("reason.clearance", limit=Amount(p["clearance_ml_min"], "mL/min")))
             elif answer is None and cleared.value is not None:
                 answer = False
-        answers.append(answer)
         if answer is None:
             missing.append(_lacking(case, concept, found))
         elif found is not None:
             evidence.append(of_observation(found))
             if answer:
                 reasons.append(msg("reason.above-normal", analyte=Name(concept)))
-    return _Fact(_any(answers), tuple(evidence), tuple(missing), tuple(reasons))
+    return _Fact(tuple(reasons), tuple(evidence), tuple(missing))
 
 
 def _disease(case: Case, *concepts: str) -> Condition | None:
@@ -244,12 +250,12 @@ def tls_risk(case: Case) -> Risk:
             return Risk(Tier.INTERMEDIATE, "5", (msg("reason.ldh-normal"),), tuple(evidence))
         mass = bulk(case)
         evidence += mass.evidence
-        if mass.answer:
+        if mass.present:
             return Risk(Tier.HIGH, "3", (msg("reason.ldh"), *mass.reasons), tuple(evidence))
         missing += mass.missing
     kidneys = _renal_or_electrolytes(case)
     evidence += kidneys.evidence
-    if kidneys.answer:
+    if kidneys.present:
         return Risk(Tier.HIGH, "4", kidneys.reasons, tuple(evidence))
     missing += kidneys.missing
     if missing:

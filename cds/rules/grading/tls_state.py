@@ -21,10 +21,11 @@ from cds.rules.evidence import of_fact, of_observation
 from cds.rules.grading.fever import hours
 from cds.rules.grading.tls_risk import ldc_start
 from cds.rules.urine import urine_output
-from fhir_mapping.chart import ConditionState, Observation, Quantity
+from fhir_mapping.chart import Condition, ConditionState, Observation, Quantity
 
 RULE = "grading.tls"
 ANALYTES = ("uric_acid", "potassium", "phosphate", "calcium")
+_INTERVENTIONS = {"none": 1, "non_urgent": 2, "device": 3, "life_threatening": 4}  # grade of an arrhythmia
 
 
 class Level(StrEnum):
@@ -80,17 +81,19 @@ class TlsState:
 # --- window
 
 
-def tls_window(case: Case) -> tuple[datetime, datetime] | None:
-    """From 3 days before lymphodepletion (before the infusion where there is none) to day 100."""
-    p = case.p(RULE)
+def _begun(case: Case) -> datetime | None:
+    """Start of the first day of lymphodepletion, of the infusion where there is none; planned or done."""
     day0 = case.chart.course.day0_any
-    begun = ldc_start(case)
-    if begun is None:
-        if day0 is None:
-            return None
-        begun = datetime.combine(day0, time(), case.now.tzinfo)
-    last = day0 if day0 is not None else begun.date()
-    end = datetime.combine(last, time(), case.now.tzinfo) + timedelta(days=p.int("last_day") + 1)
+    if (begun := ldc_start(case)) is not None or day0 is None:
+        return begun
+    return datetime.combine(day0, time(), case.now.tzinfo)
+
+
+def _window(case: Case, begun: datetime) -> tuple[datetime, datetime]:
+    """From 3 days before the treatment to day 100."""
+    p = case.p(RULE)
+    day0 = case.chart.course.day0_any or begun.date()
+    end = datetime.combine(day0, time(), case.now.tzinfo) + timedelta(days=p.int("last_day") + 1)
     return begun - timedelta(days=p.int("days_before")), end
 
 
@@ -133,34 +136,33 @@ def beyond_limit(case: Case, analyte: str, observation: Observation) -> bool | N
     shown, limit = quantity.in_reported_unit(_limits(case, analyte))
     if analyte == "calcium":
         return shown.at_most(limit)
-    answer = shown.at_least(limit)
-    own_limit = analyte == "uric_acid" and is_adult(case) is False and observation.uln is not None
-    if not answer and own_limit and observation.uln is not None:
-        return quantity.above(observation.uln.value)
+    answer, own = shown.at_least(limit), observation.uln
+    if not answer and analyte == "uric_acid" and own is not None and is_adult(case) is False:
+        return quantity.above(own.value)
     return answer
 
 
-def _baseline_week(case: Case) -> tuple[datetime, datetime] | None:
-    """The week before lymphodepletion (before the infusion where there is none)."""
-    begun = ldc_start(case)
-    if begun is None:
-        day0 = case.chart.course.day0
-        if day0 is None:
-            return None
-        begun = datetime.combine(day0, time(), case.now.tzinfo)
-    return begun - timedelta(days=case.p(RULE).int("baseline_days")), begun
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """The stretch of a chart that counts: values from `start` on; a baseline of the week before `begun`."""
+
+    start: datetime
+    begun: datetime
+    week: datetime
+
+    @property
+    def first(self) -> datetime:
+        return min(self.start, self.week)
+
+    def baseline(self, observations: Sequence[Observation]) -> Quantity | None:
+        """Last value of the baseline week."""
+        before = [o for o in observations if self.week <= o.when.latest < self.begun]
+        return before[-1].value.quantity if before else None
 
 
-def _baseline(observations: Sequence[Observation], week: tuple[datetime, datetime] | None) -> Quantity | None:
-    """Last value of the baseline week."""
-    if week is None:
-        return None
-    before = [o for o in observations if week[0] <= o.when.latest < week[1]]
-    return before[-1].value.quantity if before else None
-
-
-def _first_of_interest(start: datetime, week: tuple[datetime, datetime] | None) -> datetime:
-    return start if week is None else min(start, week[0])
+def _counting(case: Case, observations: Sequence[Observation], start: datetime) -> list[Observation]:
+    """Those since `start`: the others are baseline, or lie ahead."""
+    return [o for o in observations if o.when.latest >= start and o.when.earliest <= case.now]
 
 
 def _changed(case: Case, analyte: str, observation: Observation, baseline: Quantity | None) -> bool:
@@ -173,19 +175,14 @@ def _changed(case: Case, analyte: str, observation: Observation, baseline: Quant
     return quantity.value >= baseline.value + change
 
 
-def _abnormal(case: Case, start: datetime) -> Iterator[Abnormal]:
-    begun, week = ldc_start(case), _baseline_week(case)
+def _abnormal(case: Case, span: _Span) -> Iterator[Abnormal]:
     for analyte in ANALYTES:
-        observations = series_of(case, analyte, _first_of_interest(start, week))
-        baseline = _baseline(observations, week)
-        for observation in observations:
-            if observation.when.latest < start or observation.when.earliest > case.now:
-                continue
+        observations = series_of(case, analyte, span.first)
+        baseline = span.baseline(observations)
+        for observation in _counting(case, observations, span.start):
             if beyond_limit(case, analyte, observation):
                 yield Abnormal(analyte, observation, True)
-            elif (begun is None or observation.when.latest >= begun) and _changed(
-                case, analyte, observation, baseline
-            ):
+            elif observation.when.latest >= span.begun and _changed(case, analyte, observation, baseline):
                 yield Abnormal(analyte, observation, False)
 
 
@@ -212,32 +209,28 @@ def _passed(case: Case, found: tuple[Abnormal, ...], fresh: timedelta) -> bool:
 # --- organ signs
 
 
-def _creatinine_sign(case: Case, start: datetime) -> OrganSign | None:
-    p = case.p(RULE)
-    week = _baseline_week(case)
-    measured = case.chart.series("creatinine").since(_first_of_interest(start, week))
+def _creatinine_sign(case: Case, span: _Span) -> OrganSign | None:
+    measured = case.chart.series("creatinine").since(span.first)
     observations = tuple(o for o in measured if o.value.quantity is not None)
-    baseline = _baseline(observations, week)
-    worst: OrganSign | None = None
-    for o in observations:
-        quantity = o.value.quantity
-        if quantity is None or o.when.latest < start or o.when.earliest > case.now:
-            continue
-        grade = 0
-        if o.uln is not None and quantity.at_least(p["creatinine_x_uln"] * o.uln.value):
-            grade = 1
-            for limit, step in (
-                (p["creatinine_x_uln"], 2),
-                (p["creatinine_grade_2_x_uln"], 3),
-                (p["creatinine_grade_3_x_uln"], 4),
-            ):
-                if quantity.above(limit * o.uln.value):
-                    grade = step
-        elif baseline is not None and _risen(case, quantity, baseline):
-            grade = 1
-        if grade and (worst is None or grade > worst.grade):
-            worst = OrganSign("creatinine", grade, (of_observation(o),))
-    return worst
+    baseline = span.baseline(observations)
+    signs = [
+        OrganSign("creatinine", grade, (of_observation(o),))
+        for o in _counting(case, observations, span.start)
+        if (grade := _creatinine_grade(case, o, baseline))
+    ]
+    return max(signs, key=lambda sign: sign.grade, default=None)
+
+
+def _creatinine_grade(case: Case, observation: Observation, baseline: Quantity | None) -> int:
+    """2004 grade of one creatinine; 0: no sign."""
+    p = case.p(RULE)
+    quantity, uln = observation.value.quantity, observation.uln
+    if quantity is None:
+        return 0
+    if uln is not None and quantity.at_least(p["creatinine_x_uln"] * uln.value):
+        limits = (p["creatinine_x_uln"], p["creatinine_grade_2_x_uln"], p["creatinine_grade_3_x_uln"])
+        return 1 + sum(quantity.above(limit * uln.value) is True for limit in limits)
+    return 1 if baseline is not None and _risen(case, quantity, baseline) else 0
 
 
 def _risen(case: Case, quantity: Quantity, baseline: Quantity) -> bool:
@@ -250,24 +243,34 @@ def _risen(case: Case, quantity: Quantity, baseline: Quantity) -> bool:
     return quantity.value - baseline.value >= p["creatinine_rise_mg_dl"]
 
 
+def _since(condition: Condition, start: datetime) -> bool:
+    """It is or was there, and began at or after `start`."""
+    present = condition.state in (ConditionState.ACTIVE, ConditionState.HISTORY)
+    return present and condition.onset is not None and condition.onset.latest >= start
+
+
 def _arrhythmia(case: Case, start: datetime) -> OrganSign | None:
-    for condition in case.chart.conditions.of("arrhythmia"):
-        new = condition.onset is not None and condition.onset.latest >= start
-        if condition.state is not ConditionState.ACTIVE or not new:
-            continue
-        grades = {"none": 1, "non_urgent": 2, "device": 3, "life_threatening": 4}
-        grade = 1 if condition.grade is None else min(condition.grade.value, 4)
-        for o in case.chart.series("arrhythmia_control").between(start, case.now):
-            answer = o.component("intervention")
-            if answer is not None:
-                grade = max([grade, *(grades.get(code, 1) for code in answer.codes)])
-        return OrganSign("arrhythmia", grade, (of_fact(condition, "arrhythmia"),))
-    return None
+    """The worst of the new arrhythmias that go on, by their severity or by what was done about them."""
+    new = [
+        c
+        for c in case.chart.conditions.of("arrhythmia")
+        if c.state is ConditionState.ACTIVE and _since(c, start)
+    ]
+    if not new:
+        return None
+    evidence = [of_fact(c, "arrhythmia") for c in new]
+    grades = [1, *(min(c.grade.value, 4) for c in new if c.grade is not None)]
+    for o in case.chart.series("arrhythmia_control").between(start, case.now):
+        answer = o.component("intervention")
+        if answer is not None:
+            grades += [_INTERVENTIONS[code] for code in answer.codes if code in _INTERVENTIONS]
+            evidence.append(of_observation(o))
+    return OrganSign("arrhythmia", max(grades), tuple(evidence))
 
 
 def _seizure(case: Case, start: datetime) -> OrganSign | None:
     for condition in case.chart.conditions.of("status_epilepticus"):
-        if condition.onset is not None and condition.onset.latest >= start:
+        if _since(condition, start):
             return OrganSign("seizure", 4, (of_fact(condition, "status_epilepticus"),))
     found: list[tuple[Evidence, bool]] = []
     for o in case.chart.series("seizure_event").between(start, case.now):
@@ -275,8 +278,7 @@ def _seizure(case: Case, start: datetime) -> OrganSign | None:
             back = o.component("returned_to_baseline")
             found.append((of_observation(o), back is not None and back.yes is False))
     for condition in case.chart.conditions.of("seizure"):
-        counts = condition.state in (ConditionState.ACTIVE, ConditionState.HISTORY)
-        if counts and condition.onset is not None and condition.onset.latest >= start:
+        if _since(condition, start):
             found.append((of_fact(condition, "seizure"), False))
     if not found:
         return None
@@ -298,20 +300,27 @@ def _other_signs(case: Case, start: datetime) -> Iterator[OrganSign]:
     weight = dosing_weight(case).value
     if urine is not None and urine.hours >= p["urine_hours"]:
         rate = urine.ml_kg_h
-        if rate is None and urine.ml_h is not None and weight is not None:
+        if urine.ml_h is not None and weight is not None:
             rate = urine.ml_h / weight
         if rate is not None and rate < p["urine_ml_kg_h"]:
             yield OrganSign("urine", 1, urine.evidence)
-    if case.chart.patient.deceased:
-        died = case.chart.patient.died
-        if died is None or died.latest >= start:
-            yield OrganSign("death", 5, (Evidence(case.chart.patient.reference, "deceased"),))
+    if _died(case, start):
+        yield OrganSign("death", 5, (Evidence(case.chart.patient.reference, "deceased"),))
 
 
-def organ_signs(case: Case, start: datetime) -> tuple[OrganSign, ...]:
-    """Organ signs since `start`; none is attributed."""
-    first = (_creatinine_sign(case, start), _arrhythmia(case, start), _seizure(case, start))
-    return (*(s for s in first if s is not None), *_other_signs(case, start))
+def _died(case: Case, start: datetime) -> bool:
+    """Died since `start`; a death without a date counts only beside a coded episode (chart-facts P3)."""
+    patient = case.chart.patient
+    if patient.died is not None:
+        return patient.died.latest >= start
+    coded = any(c.state is ConditionState.ACTIVE for c in case.chart.conditions.of("tls"))
+    return patient.deceased and coded
+
+
+def _organ_signs(case: Case, span: _Span) -> tuple[OrganSign, ...]:
+    """Organ signs of the span; none is attributed."""
+    first = (_creatinine_sign(case, span), _arrhythmia(case, span.start), _seizure(case, span.start))
+    return (*(s for s in first if s is not None), *_other_signs(case, span.start))
 
 
 # --- the state
@@ -320,13 +329,17 @@ def organ_signs(case: Case, start: datetime) -> tuple[OrganSign, ...]:
 @once_per_case
 def tls_state(case: Case) -> TlsState | None:
     """TLS now; None outside its window."""
-    window = tls_window(case)
-    if window is None or not window[0] <= case.now < window[1]:
+    begun = _begun(case)
+    if begun is None:
+        return None
+    opens, ends = _window(case, begun)
+    if not opens <= case.now < ends:
         return None
     p = case.p(RULE)
     fresh = hours(p["fresh_hours"])
-    start = max(window[0], case.now - timedelta(days=p.int("lookback_days")))
-    found = tuple(_abnormal(case, start))
+    start = max(opens, case.now - timedelta(days=p.int("lookback_days")))
+    span = _Span(start, begun, begun - timedelta(days=p.int("baseline_days")))
+    found = tuple(_abnormal(case, span))
     if found and _passed(case, found, fresh):
         found = ()
     available = tuple(analyte for analyte in ANALYTES if series_of(case, analyte, case.now - fresh))
@@ -335,11 +348,11 @@ def tls_state(case: Case) -> TlsState | None:
     used = any(a.analyte == "calcium" and a.observation.concept == "calcium_total" for a in found)
     state = TlsState(Level.NONE, found, (), available, late, used, start)
     if _together(found, hours(p["span_hours"])):
-        signs = organ_signs(case, start)
+        signs = _organ_signs(case, span)
         level = Level.CLINICAL if signs else Level.LABORATORY
         return replace(state, level=level, signs=signs)
     if len({a.analyte for a in found}) >= 2:
-        return replace(state, level=Level.LABORATORY_2004, signs=organ_signs(case, start))
+        return replace(state, level=Level.LABORATORY_2004, signs=_organ_signs(case, span))
     if any(a.absolute for a in found):
         return replace(state, level=Level.SINGLE)
     return state
