@@ -6,8 +6,9 @@ lung toxicity of grade 3 or more (CTCAE v5.0), haemophagocytosis.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from cards.finding import (
     Block,
@@ -28,10 +29,11 @@ from cds.engine.case import Case, once_per_case
 from cds.engine.rule import rule
 from cds.rules.after_cart import therapy_start
 from cds.rules.evidence import of_observation, shown
-from cds.rules.grading.hlh_signs import baseline, criteria, exceeds, new_conditions, recent
+from cds.rules.grading.ctcae_labs import times_uln
+from cds.rules.grading.hlh_signs import baseline, criteria, exceeds, lacking, new_conditions, recent
 from cds.rules.grading.iec_hs_episode import dialysis_given
 from cds.rules.grading.oxygen_support import oxygen_at
-from fhir_mapping.chart import LossReason, Observation
+from fhir_mapping.chart import Observation, Quantity
 
 RULE = "grading.cart-hlh-2018"
 
@@ -63,64 +65,59 @@ def _liver(case: Case) -> Item:
     p = case.p(RULE)
     factors = {"alt": p["transaminase_factor"], "ast": p["transaminase_factor"]}
     factors["bilirubin_total"] = p["bilirubin_factor"]
-    facts: list[Evidence] = []
-    known = False
+    answers: list[tuple[Observation, bool | None]] = []
     missing: list[Missing] = []
     for concept, factor in factors.items():
         base, values = baseline(case, concept), recent(case, concept)
-        for observation in values:
-            answer = exceeds(observation, base, factor)
-            known = known or answer is not None
-            if answer:
-                facts.append(of_observation(observation))
-        if not values:
-            missing.append(Missing(concept))
-        elif values[-1].uln is None:
-            missing.append(Missing(concept, LossReason.NO_REFERENCE_RANGE, values[-1].reference))
-    met = True if facts else False if known else None
-    return Item("liver", met, tuple(facts), () if known else tuple(missing))
+        judged = [(o, exceeds(o, base, factor)) for o in values]
+        answers += judged
+        if all(answer is None for _, answer in judged):
+            missing.append(lacking(case, concept, values))
+    facts = tuple(of_observation(o) for o, answer in answers if answer)
+    return _item("liver", facts, [answer for _, answer in answers], missing)
 
 
 def _kidney(case: Case) -> Item:
     factor = case.p(RULE)["creatinine_factor"]
-    facts = list(dialysis_given(case))
     base, values = baseline(case, "creatinine"), recent(case, "creatinine")
-    before = base.value.quantity if base is not None else None
-    known = bool(facts)
-    for observation in values:
-        quantity = observation.value.quantity
-        assert quantity is not None
-        answers = []
-        if before is not None and not before.comparator and before.value > 0:
-            answers.append(quantity.above(before.value * factor))
-        if observation.uln is not None:
-            answers.append(quantity.above(observation.uln.value * factor))
-        known = known or any(a is not None for a in answers)
-        if True in answers:
-            facts.append(of_observation(observation))
-    met = True if facts else False if known else None
-    reason = LossReason.NO_REFERENCE_RANGE if values else LossReason.NOT_ON_CHART
-    reference = values[-1].reference if values else ""
-    return Item("kidney", met, tuple(facts), () if known else (Missing("creatinine", reason, reference),))
+    answers = [(o, _raised(o, None if base is None else base.value.quantity, factor)) for o in values]
+    facts = (*dialysis_given(case), *(of_observation(o) for o, answer in answers if answer))
+    missing = [lacking(case, "creatinine", values)]
+    return _item("kidney", facts, [answer for _, answer in answers], missing)
+
+
+def _raised(observation: Observation, before: Quantity | None, factor: Decimal) -> bool | None:
+    """Above `factor` x baseline or x upper limit; None: neither can be told."""
+    quantity, answers = observation.value.quantity, [times_uln(observation, factor)]
+    if quantity is not None and before is not None and not before.comparator:
+        answers.append(quantity.above(before.value * factor))
+    return True if True in answers else False if False in answers else None
+
+
+def _item(
+    key: str, facts: tuple[Evidence, ...], answers: Sequence[bool | None], missing: Sequence[Missing]
+) -> Item:
+    if facts:
+        return Item(key, True, facts)
+    return Item(key, False) if False in answers else Item(key, None, missing=tuple(missing))
 
 
 def _lung(case: Case) -> Item:
+    oedema = new_conditions(case, "pulmonary_edema")
+    if not oedema:
+        return Item("lung", False)
     start = therapy_start(case)
     assert start is not None
-    oedema = new_conditions(case, "pulmonary_edema")
     oxygen = oxygen_at(case, case.now, start)
-    new = {hit.evidence.reference for hit in oedema}
-    severe = [
-        c
+    new = {fact.reference for fact in oedema}
+    severe = any(
+        c.grade is not None and c.grade.value >= 3
         for c in case.chart.conditions.of("pulmonary_edema")
-        if c.grade is not None and c.grade.value >= 3 and c.reference in new
-    ]
-    if oedema and (severe or (oxygen.low > 0 and not oxygen.provisional)):
-        facts = tuple(h.evidence for h in oedema)
-        return Item("lung", True, (*facts, *(Evidence(r, oxygen.device) for r in oxygen.references)))
-    if oedema and not oxygen.recorded:
-        return Item("lung", None, tuple(h.evidence for h in oedema), (Missing("oxygen_device"),))
-    return Item("lung", False)
+        if c.reference in new
+    )
+    if severe or (oxygen.low and not oxygen.provisional):
+        return Item("lung", True, (*oedema, *(Evidence(r, oxygen.device) for r in oxygen.references)))
+    return Item("lung", False) if oxygen.recorded else Item("lung", None, oedema, (Missing("oxygen_device"),))
 
 
 def _haemophagocytosis(case: Case) -> Item:

@@ -93,9 +93,7 @@ def fires(state: IecHsState | None, hlh: HlhState | None) -> bool:
     """IEC-HS is at least possible or coded, or the 2018 rule speaks."""
     if hlh is not None and hlh.ferritin_met:
         return True
-    if state is None:
-        return False
-    return state.open_episode or state.status.rank >= Status.POSSIBLE.rank
+    return state is not None and (state.open_episode or state.status.rank >= Status.POSSIBLE.rank)
 
 
 _FEATURES = (
@@ -120,11 +118,8 @@ _FEATURES = (
 def _present(state: IecHsState | None) -> frozenset[str]:
     if state is None:
         return frozenset()
-    found = {key for key, _ in state.other}
-    found |= {c.key for c, hit in zip(state.criteria, state.hits, strict=True) if hit is not None}
-    if state.ferritin.required:
-        found.add("R")
-    return frozenset(found)
+    required = {"R"} if state.ferritin.required else set()
+    return frozenset(state.other) | {c.key for c, hit in state.judged if hit is not None} | required
 
 
 def _detail(found: Comparison, state: IecHsState | None) -> Iterator[Block]:

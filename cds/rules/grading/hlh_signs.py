@@ -7,7 +7,6 @@ Clin Oncol 2018;15:47). A multiple of the upper limit uses the limit of that ver
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from math import log
@@ -16,12 +15,15 @@ from cards.finding import Evidence, Missing, Shown
 from cds.engine.case import Case, once_per_case
 from cds.rules.after_cart import therapy_start
 from cds.rules.evidence import of_fact, of_observation, shown
-from cds.rules.grading.ctcae_labs import baseline_before
+from cds.rules.grading.ctcae_labs import baseline_before, times_uln
 from cds.rules.grading.fever import hours
-from fhir_mapping.chart import ConditionState, LossReason, Moment, Observation, Result, frozen
+from fhir_mapping.chart import ConditionState, EventState, LossReason, Moment, Observation, Result, frozen
 
 RULE = "grading.iec-hs"
 LABS = {"C2": ("alt", "ast"), "C3": ("fibrinogen",), "C5": ("anc", "platelets")}
+BEGUN = (EventState.DONE, EventState.RUNNING, EventState.STOPPED)  # of a procedure: it took place
+_RAISED = ("ldh", "pt", "aptt", "bilirubin_direct")
+_NEW = ("splenomegaly", "hypoxemia", "lung_infiltrate", "pulmonary_edema", "aki")
 _CYTOPENIA = ("pancytopenia", "neutropenia", "thrombocytopenia", "anemia")
 
 
@@ -115,13 +117,14 @@ def exceeds(observation: Observation, base: Observation | None, factor: Decimal)
     if quantity is None:
         return None
     before = base.value.quantity if base is not None else None
-    limit = (base.uln if base is not None and base.uln is not None else None) or uln
-    if before is not None and limit is not None and before.above(limit.value) and before.value > 0:
-        return quantity.above(before.value * factor)
+    limit = (base.uln if base is not None else None) or uln
+    if before is not None and limit is not None and before.above(limit.value):
+        answer = quantity.above(before.value * factor)
+        return None if answer and before.comparator else answer  # a baseline "> 200" may have been more
     return None if uln is None else quantity.above(uln.value * factor)
 
 
-def _lacking(case: Case, concept: str, found: tuple[Observation, ...]) -> Missing:
+def lacking(case: Case, concept: str, found: tuple[Observation, ...]) -> Missing:
     """Why a laboratory criterion could not be judged."""
     if found:
         return Missing(concept, LossReason.NO_REFERENCE_RANGE, found[-1].reference)
@@ -232,7 +235,7 @@ def _transaminases(case: Case) -> Criterion:
         known = any(answer is not None for _, answer in answers)
         assessed = assessed or known
         if not known:
-            missing.append(_lacking(case, concept, values))
+            missing.append(lacking(case, concept, values))
     return Criterion("C2", tuple(hits), assessed, () if assessed else tuple(missing))
 
 
@@ -250,7 +253,7 @@ def _fibrinogen(case: Case) -> Criterion:
         assessed = assessed or low is not None
         if low:
             hits.append(_hit(observation))
-    return Criterion("C3", tuple(hits), assessed, () if assessed else (_lacking(case, "fibrinogen", values),))
+    return Criterion("C3", tuple(hits), assessed, () if assessed else (lacking(case, "fibrinogen", values),))
 
 
 def _haemophagocytosis(case: Case) -> Criterion:
@@ -264,11 +267,9 @@ def _haemophagocytosis(case: Case) -> Criterion:
         taken = specimen.collected if specimen is not None and specimen.collected else observation.when
         if taken.latest < start:
             continue
-        positive = observation.value.result is Result.POSITIVE or observation.value.yes is True
-        assessed = (
-            assessed or positive or observation.value.result is Result.NEGATIVE
-        ) or observation.value.yes is False
-        if positive and taken.latest >= since:
+        result = observation.value.result
+        assessed = assessed or result in (Result.POSITIVE, Result.NEGATIVE)
+        if result is Result.POSITIVE and taken.latest >= since:
             hits.append(Hit(taken.latest, of_observation(observation)))
     for document in case.chart.documents.all:
         named = "hemophagocytosis" in document.conclusions
@@ -309,7 +310,7 @@ def _new_cytopenia(case: Case, concept: str, limit: Decimal) -> tuple[list[Hit],
         if not before:
             continue
         assessed = True
-        fresh = bisect_left(times, when.latest - span, 0, before)
+        fresh = bisect_left(times, when.latest - span)
         was_high = any(high[max(fresh - 1, 0) : before])
         first, end = bisect_left(exact_times, when.latest - within), bisect_left(exact_times, when.earliest)
         halved = first < end and quantity.at_most(max(floors[first:end]))
@@ -323,16 +324,16 @@ def _transfusions(case: Case) -> list[Hit]:
     p = case.p(RULE)
     week = timedelta(days=p.int("cytopenia_fall_days"))
     given = [
-        pr
+        (pr.start.latest, pr)
         for pr in case.chart.procedures.of("transfusion_rbc")
-        if pr.start is not None and case.now - 2 * week <= pr.start.latest and pr.start.earliest <= case.now
+        if pr.state in BEGUN and pr.start is not None and pr.start.earliest <= case.now
     ]
-    now = [pr for pr in given if pr.start is not None and pr.start.latest >= case.now - week]
-    if len(now) < p.int("transfusions") or len(now) < len(given):
+    now = [(at, pr) for at, pr in given if at >= case.now - week]
+    before = any(case.now - 2 * week <= at < case.now - week for at, _ in given)
+    if before or len(now) < p.int("transfusions"):
         return []
-    last = now[-1]
-    assert last.start is not None
-    return [Hit(last.start.latest, of_fact(last, "transfusion_rbc"))]
+    at, last = now[-1]
+    return [Hit(at, of_fact(last, "transfusion_rbc"))]
 
 
 def _cytopenia(case: Case) -> Criterion:
@@ -383,40 +384,27 @@ def best_span(case: Case) -> tuple[Hit | None, ...]:
 # --- the "other" features
 
 
-def _above_limit(case: Case, concept: str) -> Iterator[Hit]:
-    values = recent(case, concept)
-    if values and values[-1].uln is not None:
-        quantity = values[-1].value.quantity
-        if quantity is not None and quantity.above(values[-1].uln.value):
-            yield _hit(values[-1])
-
-
-def _new_conditions(case: Case, *concepts: str) -> Iterator[Hit]:
+def new_conditions(case: Case, *concepts: str) -> tuple[Evidence, ...]:
+    """Active conditions that began since the week before the infusion."""
     day0 = case.chart.course.last_day0
     assert day0 is not None
     first = day0 - timedelta(days=case.p(RULE).int("new_before_day0_days"))
-    for condition in case.chart.conditions.of(*concepts):
-        onset = condition.onset
-        if condition.state is ConditionState.ACTIVE and onset is not None and onset.date >= first:
-            concept = next(c for c in concepts if c in condition.concepts)
-            yield Hit(onset.latest, of_fact(condition, concept))
-
-
-def new_conditions(case: Case, *concepts: str) -> tuple[Hit, ...]:
-    """Active conditions that began since the week before the infusion."""
-    return tuple(_new_conditions(case, *concepts))
+    return tuple(
+        of_fact(condition, next(c for c in concepts if c in condition.concepts))
+        for condition in case.chart.conditions.of(*concepts)
+        if condition.state is ConditionState.ACTIVE
+        and condition.onset is not None
+        and condition.onset.date >= first
+    )
 
 
 @once_per_case
-def other_features(case: Case) -> tuple[tuple[str, Hit], ...]:
-    """Features that support but never decide, each with the fact, apart from fever, oxygen and nerves."""
-    found: list[tuple[str, Hit]] = []
-    for concept in ("ldh", "pt", "aptt", "bilirubin_direct"):
-        found += [(concept, hit) for hit in _above_limit(case, concept)]
-    for observation in recent(case, "triglycerides_fasting")[-1:]:
+def other_features(case: Case) -> tuple[str, ...]:
+    """Features that support but never decide, apart from fever, oxygen and nerves."""
+    newest = {concept: recent(case, concept)[-1:] for concept in (*_RAISED, "triglycerides_fasting")}
+    found = [c for c in _RAISED if any(times_uln(o, Decimal(1)) for o in newest[c])]
+    for observation in newest["triglycerides_fasting"]:
         quantity = observation.value.quantity
         if quantity is not None and quantity.above(case.p(RULE)["triglycerides_mg_dl"]):
-            found.append(("triglycerides_fasting", _hit(observation)))
-    for concept in ("splenomegaly", "hypoxemia", "lung_infiltrate", "pulmonary_edema", "aki"):
-        found += [(concept, hit) for hit in _new_conditions(case, concept)][:1]
-    return tuple(found)
+            found.append("triglycerides_fasting")
+    return (*found, *(c for c in _NEW if new_conditions(case, c)))

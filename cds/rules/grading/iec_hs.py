@@ -51,7 +51,12 @@ def evidence(case: Case, state: IecHsState) -> tuple[Evidence, ...]:
     found += [*state.course.evidence, *state.grade_evidence]
     if state.recorded is not None:
         found.append(
-            Evidence(state.recorded.reference, "iec_hs_grade", state.recorded.grade, "", state.recorded.when)
+            Evidence(
+                state.recorded.reference,
+                "iec_hs_grade",
+                state.recorded.grade,
+                effective=state.recorded.when,
+            )
         )
     if state.coded is not None:
         found.append(Evidence(state.coded.reference, "iec_hs", effective=state.coded.onset))
@@ -86,7 +91,7 @@ def _rows(case: Case, state: IecHsState) -> Iterator[tuple[Message | Name | Item
     }
     timing = msg("met" if state.timing else "not-met")
     yield (msg("criterion.C1"), timing, msg(f"course.{state.course.course}"))
-    for criterion, hit in zip(state.criteria, state.hits, strict=True):
+    for criterion, hit in state.judged:
         key = "met" if hit is not None else "not-met" if criterion.assessed else "not-assessed"
         fact: Message = msg("no-fact")
         if hit is not None:
@@ -104,7 +109,7 @@ def _detail(case: Case, state: IecHsState) -> Iterator[Block]:
     yield Table((msg("head.criterion"), msg("head.met"), msg("head.fact")), tuple(_rows(case, state)))
     yield Bullet(msg("assessable", count=state.count, of=state.assessable, hours=p.int("span_hours")))
     if state.other:
-        yield Bullet(msg("other", items=Items(tuple(dict.fromkeys(Name(key) for key, _ in state.other)))))
+        yield Bullet(msg("other", items=Items(tuple(Name(key) for key in state.other))))
     if state.grade is not None and state.why is not None:
         if state.by_clinician:
             yield Bullet(msg("grade.clinician", grade=state.grade))
@@ -156,11 +161,11 @@ def values(case: Case, state: IecHsState) -> dict[str, Value]:
         result["ferritin_fast"] = found.doubling_hours <= case.p(RULE)["doubling_hours"]
     result["c1"] = state.timing
     result["crs_course"] = state.course.course.value
-    for criterion, hit in zip(state.criteria, state.hits, strict=True):
+    for criterion, hit in state.judged:
         if hit is not None or criterion.assessed:
             result[criterion.key.lower()] = hit is not None
     if state.other:
-        result["other"] = list(dict.fromkeys(key for key, _ in state.other))
+        result["other"] = list(state.other)
     if state.atypical:
         result["atypical"] = True
     if state.why is not None and not state.by_clinician:
@@ -181,11 +186,12 @@ def _summary(state: IecHsState) -> Message:
         return msg(key, grade=state.grade, count=state.count)
     if state.grade is not None:
         return msg("summary.coded", grade=state.grade, count=state.count)
-    current = state.ferritin.current
-    quantity = current.value.quantity if current is not None else None
-    if state.status in (Status.UNKNOWN, Status.NOT_SUGGESTED) or quantity is None:
+    if state.status in (Status.UNKNOWN, Status.NOT_SUGGESTED):
         return msg(f"summary.{state.status}")
-    return Message(f"summary.{state.status}", {"value": shown(quantity), "count": state.count})
+    current = state.ferritin.current
+    quantity = None if current is None else current.value.quantity
+    value = msg("rising") if quantity is None else shown(quantity)
+    return msg(f"summary.{state.status}", value=value, count=state.count)
 
 
 @rule(RULE)

@@ -25,7 +25,6 @@ from cds.rules.after_cart import (
     closings,
     coded_episodes,
     current_encounters,
-    inpatient,
     recorded_grades,
     therapy_start,
 )
@@ -35,6 +34,7 @@ from cds.rules.grading.crs_episode import crs_now
 from cds.rules.grading.fever import fevers_between, hours
 from cds.rules.grading.hemodynamics import blood_pressure_at
 from cds.rules.grading.hlh_signs import (
+    BEGUN,
     RULE,
     Criterion,
     Ferritin,
@@ -48,7 +48,7 @@ from cds.rules.grading.hlh_signs import (
 from cds.rules.grading.icans_episode import icans_now
 from cds.rules.grading.oxygen_support import oxygen_at
 from cds.rules.steroids import GLUCOCORTICOIDS
-from fhir_mapping.chart import Condition, ConditionState, DrugRecord, EventState, Moment
+from fhir_mapping.chart import Condition, ConditionState, DrugRecord, EventState
 
 OWN_REASONS = frozenset({"iec_hs", "hlh"})
 DRUGS = ("anakinra", "ruxolitinib", "emapalumab", "etoposide")
@@ -63,8 +63,9 @@ _TRANSFUSIONS = (
 _FIBRINOGEN = ("cryoprecipitate", "fibrinogen_concentrate")
 _DIALYSIS = ("dialysis", "hemodialysis", "peritoneal_dialysis")
 _AIRWAY = ("intubation", "mechanical_ventilation", "ecmo")
+_ADMITTED_FOR = frozenset({"aki", "hypotension", "hypoxemia", "iec_hs"})
+_ORGANS = ("aki", "hypoxemia", "pulmonary_edema", "lung_infiltrate", "hypotension")
 _VENTILATED = frozenset({"dev_ventilator", "dev_endotracheal_tube", *_AIRWAY})
-_BEGUN = (EventState.DONE, EventState.RUNNING, EventState.STOPPED)
 
 
 class Status(StrEnum):
@@ -101,7 +102,8 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IecHsState:
-    """IEC-HS now. `hits`: the deciding fact of C2 to C5 (None: not met). `grade` only when consistent or
+    """IEC-HS now. `hits`: the deciding fact of C2 to C5 (None: not met). `other`: concepts of
+    the supporting features. `grade` only when consistent or
     coded; `by_clinician`: the grade is the recorded one because the criteria are not met and no proxy on the
     chart says more."""
 
@@ -112,7 +114,7 @@ class IecHsState:
     hits: tuple[Hit | None, ...]
     onset: datetime
     course: CrsCourse
-    other: tuple[tuple[str, Hit], ...]
+    other: tuple[str, ...]
     coded: Condition | None
     recorded: Recorded | None
     grade: int | None
@@ -131,6 +133,11 @@ class IecHsState:
         if self.grade is None or self.stated is None or self.grade >= 5:
             return self.grade
         return max(self.grade, self.stated)
+
+    @property
+    def judged(self) -> tuple[tuple[Criterion, Hit | None], ...]:
+        """C2 to C5, each with its deciding fact."""
+        return tuple(zip(self.criteria, self.hits, strict=True))
 
     @property
     def count(self) -> int:
@@ -228,7 +235,7 @@ def _procedures(case: Case, since: datetime, *concepts: str) -> tuple[Evidence, 
     return tuple(
         of_fact(p, next(c for c in concepts if c in p.concepts))
         for p in case.chart.procedures.of(*concepts)
-        if p.state in _BEGUN
+        if p.state in BEGUN
         and p.start is not None
         and p.start.earliest <= case.now
         and (p.state is EventState.RUNNING or (p.end or p.start).latest >= since)
@@ -287,7 +294,7 @@ def _life_threatening(
         drugs = (*pressure.pressors, *pressure.vasopressin)
         yield Why.VASOPRESSOR, tuple(of_drug_start(d) for d in drugs)
     oxygen = oxygen_at(case, case.now, start)
-    if oxygen.device in _VENTILATED and oxygen.low > 0:
+    if oxygen.device in _VENTILATED and oxygen.low:
         yield Why.VENTILATION, tuple(Evidence(r, oxygen.device) for r in oxygen.references)
     elif (airway := _procedures(case, since, *_AIRWAY)) and not oxygen.excluded:
         yield Why.VENTILATION, airway
@@ -298,28 +305,35 @@ def _life_threatening(
         yield Why.LIFE_THREATENING_BLEED, bleeding.evidence
 
 
+def _distress(case: Case, start: datetime) -> list[Evidence]:
+    """Hypotension and hypoxia now."""
+    pressure, oxygen = blood_pressure_at(case, case.now, start), oxygen_at(case, case.now, start)
+    found: list[Evidence] = []
+    if pressure.low and pressure.coded:
+        found.append(Evidence(pressure.coded, "hypotension"))
+    elif pressure.low and pressure.pressure is not None:
+        found.extend(Evidence(r, "bp_systolic") for r in pressure.pressure.references)
+    if oxygen.low:
+        found.extend(Evidence(r, oxygen.device or "spo2") for r in oxygen.references)
+    return found
+
+
 def _admitted_for(case: Case, start: datetime) -> tuple[Evidence, ...]:
     """New kidney injury, hypotension or respiratory distress in an inpatient."""
-    events: list[Evidence] = [h.evidence for h in new_conditions(case, "aki")]
-    pressure = blood_pressure_at(case, case.now, start)
-    if pressure.low >= 2:
-        refs = pressure.pressure.references if pressure.pressure is not None else (pressure.coded,)
-        events += [Evidence(r, "bp_systolic") for r in refs if r]
-    oxygen = oxygen_at(case, case.now, start)
-    if oxygen.low >= 2:
-        events += [Evidence(r, oxygen.device or "hypoxemia") for r in oxygen.references]
-    events += [h.evidence for h in new_conditions(case, "hypoxemia")]
-    for encounter in current_encounters(case):
-        for reason in sorted(encounter.reasons & {"aki", "hypotension", "hypoxemia", "iec_hs"}):
-            if encounter.inpatient:
-                events.append(Evidence(encounter.reference, reason, effective=encounter.start))
-    return tuple(events) if inpatient(case) else ()
+    stays = [e for e in current_encounters(case) if e.inpatient]
+    if not stays:
+        return ()
+    reasons = [
+        Evidence(stay.reference, reason, effective=stay.start)
+        for stay in stays
+        for reason in sorted(stay.reasons & _ADMITTED_FOR)
+    ]
+    return (*new_conditions(case, "aki", "hypoxemia"), *_distress(case, start), *reasons)
 
 
 def _symptoms(case: Case, start: datetime) -> tuple[Evidence, ...]:
     """Fever, bleeding, hypoxia, hypotension, failing organs, or a CRS that a clinician graded."""
-    p = case.p(RULE)
-    since = max(start, case.now - hours(p["span_hours"]))
+    since = max(start, case.now - hours(case.p(RULE)["span_hours"]))
     found = [
         Evidence(f.reference, "body_temperature", effective=f.when)
         for f in fevers_between(case, since, case.now)[-1:]
@@ -327,20 +341,13 @@ def _symptoms(case: Case, start: datetime) -> tuple[Evidence, ...]:
     bleeding = bleeding_now(case)
     if bleeding.present:
         found += bleeding.evidence
-    oxygen, pressure = oxygen_at(case, case.now, start), blood_pressure_at(case, case.now, start)
-    if oxygen.low > 0:
-        found += [Evidence(r, oxygen.device or "spo2") for r in oxygen.references]
-    if pressure.low > 0:
-        refs = pressure.pressure.references if pressure.pressure is not None else (pressure.coded,)
-        found += [Evidence(r, "bp_systolic") for r in refs if r]
-    organs = new_conditions(case, "aki", "hypoxemia", "pulmonary_edema", "lung_infiltrate", "hypotension")
-    found += [hit.evidence for hit in organs]
+    found += [*_distress(case, start), *new_conditions(case, *_ORGANS)]
     icans = icans_now(case)
-    if icans is not None and icans.low:
+    if icans is not None:
         found += [e for d in icans.domains if d.low for e in d.evidence]
     crs = crs_now(case)
     if crs.low and crs.recorded is not None:
-        found.append(Evidence(crs.recorded.reference, "crs_grade", crs.low, "", crs.recorded.when))
+        found.append(Evidence(crs.recorded.reference, "crs_grade", crs.low, effective=crs.recorded.when))
     return tuple(found)
 
 
@@ -349,7 +356,7 @@ def _grade(case: Case, onset: datetime, coded: bool) -> tuple[int, Why, tuple[Ev
     assert start is not None
     p = case.p(RULE)
     since = max(start, case.now - hours(p["span_hours"]))
-    if coded and (case.chart.patient.deceased or case.chart.patient.died is not None):
+    if coded and case.chart.patient.deceased:
         return 5, Why.DEATH, ()
     for why, evidence in _life_threatening(case, start, since):
         return 4, why, evidence
@@ -386,23 +393,19 @@ def _status(required: bool | None, timing: bool, count: int) -> tuple[Status, bo
     return word, word is Status.CONSISTENT
 
 
-def _other(case: Case, start: datetime) -> tuple[tuple[str, Hit], ...]:
+def _other(case: Case, start: datetime) -> tuple[str, ...]:
     since = max(start, case.now - hours(case.p(RULE)["span_hours"]))
-    found = list(other_features(case))
-    for fever in fevers_between(case, since, case.now)[-1:]:
-        fact = Evidence(fever.reference, "fever", effective=fever.when)
-        found.append(("fever", Hit(fever.when.latest, fact)))
+    found = [*other_features(case)]
+    if fevers_between(case, since, case.now):
+        found.append("fever")
     icans = icans_now(case)
     if icans is not None and icans.low:
-        facts = [e for d in icans.domains if d.low for e in d.evidence]
-        found += [("icans", Hit(case.now, e)) for e in facts[:1]]
-    oxygen = oxygen_at(case, case.now, start)
-    named = any(key == "hypoxemia" for key, _ in found)
-    if oxygen.low > 0 and oxygen.references and not named:
-        found.append(("hypoxemia", Hit(case.now, Evidence(oxygen.references[0], "hypoxemia"))))
-    if not any(key == "aki" for key, _ in found):
-        found += [("dialysis", Hit(case.now, e)) for e in _procedures(case, since, *_DIALYSIS)][:1]
-    return tuple(found)
+        found.append("icans")
+    if oxygen_at(case, case.now, start).low:
+        found.append("hypoxemia")
+    if "aki" not in found and _procedures(case, since, *_DIALYSIS):
+        found.append("dialysis")
+    return tuple(dict.fromkeys(found))
 
 
 @once_per_case
@@ -463,10 +466,3 @@ def _stated(recorded: Recorded | None, coded: Condition | None) -> int | None:
 
 def _ferritin_time(found: Ferritin, case: Case) -> datetime:
     return case.now if found.current is None else min(found.current.when.latest, case.now)
-
-
-def onset_moment(case: Case, state: IecHsState) -> Moment:
-    """Onset as a moment for texts."""
-    if state.coded is not None and state.coded.onset is not None:
-        return state.coded.onset
-    return Moment(state.onset, state.onset)
