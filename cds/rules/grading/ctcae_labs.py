@@ -65,7 +65,7 @@ def baseline_before(series: Series, first_dose: datetime) -> Observation | None:
     return next((o for o in earlier if o.when.latest < first_dose and o.value.quantity is not None), None)
 
 
-def _multiple(quantity: Quantity, of: Quantity, factor: object) -> Decimal:
+def _multiple(of: Quantity, factor: object) -> Decimal:
     return of.value * Decimal(str(factor))
 
 
@@ -127,14 +127,14 @@ def _high(
         answers = []
         if abnormal and base is not None:
             if "baseline_from" in row:
-                answers.append(quantity.at_least(_multiple(quantity, base, row["baseline_from"])))
+                answers.append(quantity.at_least(_multiple(base, row["baseline_from"])))
             elif "baseline" in row:
-                answers.append(quantity.above(_multiple(quantity, base, row["baseline"])))
+                answers.append(quantity.above(_multiple(base, row["baseline"])))
         else:
             if uln is not None and "uln" in row:
-                answers.append(quantity.above(_multiple(quantity, uln, row["uln"])))
+                answers.append(quantity.above(_multiple(uln, row["uln"])))
             if base is not None and "normal_baseline" in row:
-                answers.append(quantity.above(_multiple(quantity, base, row["normal_baseline"])))
+                answers.append(quantity.above(_multiple(base, row["normal_baseline"])))
         if True in answers:
             return LabGrade(
                 observation, int(row["grade"]), open_above, reference, ratio, uln is None, base is None

@@ -57,7 +57,7 @@ def _clinician_value(case: Case) -> dict[str, Value]:
 
 
 def _ended(state: IcahtState) -> tuple[Block, ...]:
-    if not state.ended or state.ended_on is None:
+    if state.ended_on is None:
         return ()
     return (Bullet(msg(f"ended.{state.ended}", when=state.ended_on)),)
 
@@ -113,7 +113,7 @@ def _early_card(case: Case, state: IcahtState, early: Early) -> Finding:
         rule=RULE,
         outcome=outcome,
         grade=early.low if outcome is not Outcome.RANGE else None,
-        indicator=_indicator(case, early.high if outcome is Outcome.RANGE and early.low == 0 else early.low),
+        indicator=_indicator(case, early.low),
         summary=summary,
         detail=(
             *_early_detail(case, early),

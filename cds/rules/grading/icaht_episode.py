@@ -105,7 +105,7 @@ def daily_counts(case: Case, day0: date, until: date | None) -> tuple[Count, ...
     begin = datetime.combine(day0, time(), case.now.tzinfo)
     for day, observations in by_day(case.chart.series("anc").since(begin)).items():
         number = (day - day0).days
-        if number < 0 or day > case.today or (until is not None and day > until):
+        if day > case.today or (until is not None and day > until):
             continue
         readable = [o for o in observations if o.value.quantity is not None]
         if not readable:
@@ -120,7 +120,7 @@ def daily_counts(case: Case, day0: date, until: date | None) -> tuple[Count, ...
 def _cells(observation: Observation) -> Decimal:
     quantity = observation.value.quantity
     assert quantity is not None
-    return quantity.value * 1000 if quantity.unit == "10*3/uL" else quantity.value
+    return quantity.value * 1000
 
 
 # --- runs
@@ -176,6 +176,10 @@ def _longest(runs: Iterable[Run]) -> Run | None:
     return max(runs, key=lambda run: (run.days, -run.first), default=None)
 
 
+def _days(run: Run | None) -> int:
+    return 0 if run is None else run.days
+
+
 def _grade_of_length(case: Case, days: int, deep_days: int) -> int:
     grade = 0
     for row in case.p(RULE).table("early"):
@@ -199,23 +203,25 @@ def _early(case: Case, counts: Sequence[Count], day: int, died_on: int | None) -
 
     run, deep = longest(limit, False), longest(deep_limit, False)
     wide, wide_deep = longest(limit, True), longest(deep_limit, True)
-    low = _grade_of_length(case, run.days if run else 0, deep.days if deep else 0)
-    high = _grade_of_length(case, wide.days if wide else 0, wide_deep.days if wide_deep else 0)
+    low = _grade_of_length(case, _days(run), _days(deep))
+    high = _grade_of_length(case, _days(wide), _days(wide_deep))
     measured = _grade_of_length(case, run.measured if run else 0, deep.measured if deep else 0)
     pattern = _never_above(case, counts, limit, died_on)
     solid = len(_filled(counts, limit, gap, False)) == 1
+    never_above = pattern and solid
+    by_deep = _grade_of_length(case, _days(run), 0) < low
     if pattern:
         high = 4
-        if solid:
-            low = 4
+    if never_above:
+        low = measured = 4
     return Early(
         low,
-        max(low, high),
-        min(low, measured) if not (pattern and solid) else 4,
+        high,
+        measured,
         run,
         deep,
-        _grade_of_length(case, run.days if run else 0, 0) < low and not (pattern and solid),
-        pattern and solid,
+        by_deep and not never_above,
+        never_above,
         day < LAST_EARLY_DAY and died_on is None,
         tuple(c for c in counts if c.at_most(limit)),
     )

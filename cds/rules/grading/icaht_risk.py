@@ -75,16 +75,16 @@ def _observed(case: Case, row: Mapping[str, Any]) -> Observation | None:
 def _out_of_range(case: Case, row: Mapping[str, Any]) -> Observation | None:
     for concept in row.get("above_uln", ()):
         found = _latest(case, concept)
-        if found is None or found.value.quantity is None or found.uln is None:
-            continue
-        if found.value.quantity.above(found.uln.value):
-            return found
+        if found is not None and found.uln is not None:
+            quantity = found.value.quantity
+            if quantity is not None and quantity.above(found.uln.value):
+                return found
     for concept in row.get("below_lln", ()):
         found = _latest(case, concept)
-        if found is None or found.value.quantity is None or found.lln is None:
-            continue
-        if found.value.quantity.below(found.lln.value):
-            return found
+        if found is not None and found.lln is not None:
+            quantity = found.value.quantity
+            if quantity is not None and quantity.below(found.lln.value):
+                return found
     return None
 
 

@@ -70,10 +70,10 @@ def _detail(case: Case, state: IcansState) -> Iterator[Block]:
     if state.onset is not None and (state.low or state.low is None):
         yield Bullet(msg("onset.delayed" if _delayed(case, state) else "onset", when=state.onset))
     recorded = state.recorded
-    if recorded is not None and recorded.grade is not None and not state.by_clinician:
-        higher = state.low is None or recorded.grade > state.low
-        key = "clinician.higher" if higher else "clinician"
-        yield Bullet(msg(key, grade=recorded.grade, when=recorded.when))
+    stated = None if recorded is None or state.by_clinician else recorded.grade
+    if recorded is not None and stated is not None and state.low is not None:
+        key = "clinician.higher" if stated > state.low else "clinician"
+        yield Bullet(msg(key, grade=stated, when=recorded.when))
     if state.by_clinician:
         yield Paragraph(msg("by-clinician"))
     yield Paragraph(msg("criterion"))
@@ -87,7 +87,7 @@ def evidence(state: IcansState) -> tuple[Evidence, ...]:
     found += state.sedation
     if state.recorded is not None:
         recorded = state.recorded
-        found.append(Evidence(recorded.reference, "icans_grade", recorded.grade, "", recorded.when))
+        found.append(Evidence(recorded.reference, "icans_grade", recorded.grade, effective=recorded.when))
     return tuple(dict.fromkeys(found))
 
 
@@ -124,9 +124,7 @@ def _summary(case: Case, state: IcansState) -> Message:
     day = case.chart.course.last_day(case.today) or 0
     if state.by_clinician:
         return msg("summary.clinician", grade=state.low, day=day)
-    deciding = tuple(msg(f"domain.{d.domain.value}") for d in state.domains if d.low == state.low) or (
-        msg("domain.none"),
-    )
+    deciding = tuple(msg(f"domain.{d.domain.value}") for d in state.domains if d.low == state.low)
     if state.open_ended:
         return msg("summary.at-least", grade=state.low, day=day, domains=Items(deciding))
     if state.low != state.high:

@@ -80,9 +80,10 @@ class IcansState:
 # --- domains
 
 
-def _unsedated(case: Case, when: Moment, at: datetime) -> bool:
-    """The assessment says something at `at`: it was made before the sedation that holds then."""
-    return not (sedation_at(case, at) and sedation_at(case, min(when.latest, at)))
+def _unsedated(case: Case, when: Moment | None, at: datetime) -> bool:
+    """The assessment says something at `at`: it was made before the sedation that holds then. One of unknown
+    time says nothing while the patient is sedated."""
+    return not (sedation_at(case, at) and (when is None or sedation_at(case, min(when.latest, at))))
 
 
 def _cognition(case: Case, at: datetime) -> tuple[DomainState | None, Score | None, str]:
@@ -104,7 +105,7 @@ def _cognition(case: Case, at: datetime) -> tuple[DomainState | None, Score | No
     if found is None:
         return None, None, missing
     concept, score = found
-    evidence = tuple(Evidence(r, concept, score.low, "", score.when) for r in score.references)
+    evidence = tuple(Evidence(r, concept, score.low, effective=score.when) for r in score.references)
     if score.not_testable:
         if score.not_testable == "unarousable":
             return DomainState(Domain.COGNITION, 4, 4, "untestable", evidence), score, missing
@@ -150,7 +151,7 @@ def _consciousness(case: Case, at: datetime, within: timedelta) -> DomainState |
             if row.get("rass") is not None and int(row["rass"]) == number:
                 return state(int(row["low"]), int(row["high"]), "consciousness.rass", rass)
     for condition in chart.conditions.of("coma"):
-        told = condition.onset is None or _unsedated(case, condition.onset, at)
+        told = _unsedated(case, condition.onset, at)
         if condition.state is ConditionState.ACTIVE and _begun_by(condition, at) and told:
             evidence = (of_fact(condition, "coma"),)
             return DomainState(Domain.CONSCIOUSNESS, 4, 4, "consciousness.coma", evidence)
@@ -295,28 +296,32 @@ def _motor(case: Case, at: datetime, since: datetime, within: timedelta) -> Doma
     return DomainState(Domain.MOTOR, 0, 0, "motor.none", (of_observation(weakness),))
 
 
+_FINDINGS = frozenset(
+    {"normal", "focal_edema", "diffuse_edema", "hemorrhage", "hemorrhage_with_edema", "other"}
+)
+
+
+def _brain_imaging(case: Case) -> Iterator[tuple[Moment, frozenset[str], Evidence]]:
+    """What each brain imaging showed: findings charted one by one, then conclusions of reports."""
+    for o in case.chart.series("brain_imaging_finding"):
+        if seen := _FINDINGS & set(o.value.codes):
+            yield o.when, seen, of_observation(o)
+    for document in case.chart.documents.of("mri_brain", "ct_head", "brain_imaging_finding"):
+        seen = _FINDINGS & document.conclusions
+        if document.when is not None and seen:
+            yield document.when, seen, of_fact(document, "brain_imaging_finding")
+
+
 def _imaging(case: Case, at: datetime, since: datetime) -> tuple[frozenset[str], tuple[Evidence, ...]]:
     """Findings of the newest brain imaging that still stands, with its evidence."""
     within = hours(case.p(RULE)["imaging_max_age_hours"])
-    words = {"normal", "focal_edema", "diffuse_edema", "hemorrhage", "hemorrhage_with_edema", "other"}
     start = max(since, at - within)
-    found: list[tuple[datetime, frozenset[str], Evidence]] = []
-    for o in case.chart.series("brain_imaging_finding"):
-        if o.when.latest >= start and o.when.earliest <= at and words & set(o.value.codes):
-            found.append((o.when.latest, frozenset(o.value.codes), of_observation(o)))
-    for document in case.chart.documents.all:
-        when = document.when
-        if when is None or when.latest < start or when.earliest > at or not words & document.conclusions:
-            continue
-        if {"mri_brain", "ct_head", "brain_imaging_finding"} & document.concepts:
-            found.append(
-                (when.latest, document.conclusions & words, of_fact(document, "brain_imaging_finding"))
-            )
+    found = [f for f in _brain_imaging(case) if f[0].latest >= start and f[0].earliest <= at]
     if not found:
         return frozenset(), ()
-    newest_time = max(f[0] for f in found)
-    same = [f for f in found if f[0] == newest_time]
-    return frozenset().union(*(f[1] for f in same)), tuple(f[2] for f in same)
+    newest_time = max(when.latest for when, _, _ in found)
+    same = [f for f in found if f[0].latest == newest_time]
+    return frozenset().union(*(seen for _, seen, _ in same)), tuple(fact for _, _, fact in same)
 
 
 def bleeding(case: Case, at: datetime, since: datetime) -> bool:
@@ -415,7 +420,6 @@ def _state(case: Case, at: datetime, since: datetime) -> IcansState:
         open_episode=open_episode,
     )
     low = max((d.low for d in present), default=0)
-    high = max((d.high for d in present), default=0)
     not_assessed = tuple(
         domain
         for domain, known in ((Domain.COGNITION, cognition), (Domain.CONSCIOUSNESS, conscious))
@@ -427,18 +431,13 @@ def _state(case: Case, at: datetime, since: datetime) -> IcansState:
         if low == 0:
             state = replace(state, not_assessed=not_assessed, missing=names)
             if recorded is not None and recorded.grade is not None:
-                grade = (
-                    recorded.grade if _died(case) else min(recorded.grade, 4)
-                )  # 5 is death (chart-facts T2)
+                died = case.chart.patient.deceased
+                grade = recorded.grade if died else min(recorded.grade, 4)  # 5 is death (chart-facts T2)
                 return replace(state, low=grade, high=grade, by_clinician=True)
             return state
+    high = max(d.high for d in present)
     open_ended = (cognition is None or bool(sedation)) and low < 4
     return replace(state, low=low, high=high, open_ended=open_ended, not_assessed=not_assessed, missing=names)
-
-
-def _died(case: Case) -> bool:
-    patient = case.chart.patient
-    return patient.deceased or patient.died is not None
 
 
 def _assessed(case: Case, at: datetime, within: timedelta) -> bool:
@@ -451,10 +450,10 @@ def _assessed(case: Case, at: datetime, within: timedelta) -> bool:
 
 
 def _zero(cognition: DomainState, conscious: DomainState | None, score: Score) -> DomainState:
-    """ICE 0 grades 3 in an arousable patient and 4 in an unarousable one."""
+    """ICE 0 grades 3 in an arousable patient (vigorous touch arouses) and 4 in an unarousable one."""
     if conscious is None:
         return replace(cognition, high=4)
-    if conscious.low >= 4 and conscious.evidence and conscious.why.endswith(("unarousable", "coma")):
+    if conscious.low >= 4 and conscious.why != "consciousness.to_vigorous_touch":
         return replace(cognition, low=4 if score.high == 0 else cognition.low, high=4)
     return cognition
 
@@ -488,16 +487,12 @@ def _abnormal(case: Case, since: datetime) -> Iterator[Moment]:
             yield when
     for seizure in seizures(case):
         yield seizure.when
-    for concept, bad in (
-        ("motor_weakness", {"deep_focal"}),
-        ("brain_imaging_finding", {"focal_edema", "diffuse_edema"}),
-    ):
-        for o in case.chart.series(concept):
-            if bad & set(o.value.codes):
-                yield o.when
-    for document in case.chart.documents.all:
-        if document.when is not None and {"focal_edema", "diffuse_edema"} & document.conclusions:
-            yield document.when
+    for o in case.chart.series("motor_weakness"):
+        if "deep_focal" in o.value.codes:
+            yield o.when
+    for when, seen, _ in _brain_imaging(case):
+        if {"focal_edema", "diffuse_edema"} & seen:
+            yield when
     for o in case.chart.series("raised_icp_sign"):
         if set(o.value.codes) - {"none"}:
             yield o.when

@@ -45,14 +45,13 @@ def _window(case: Case) -> tuple[datetime, datetime] | None:
 def _hot(case: Case, start: datetime, end: datetime) -> Observation | None:
     p = case.p(RULE)
     limits = {"Cel": p["temperature_cel"], "[degF]": p["temperature_degf"]}
-    for concept in ("body_temperature", "body_surface_temperature"):
-        for observation in case.chart.series(concept).between(start, end):
-            quantity = observation.value.quantity
-            if quantity is None:
-                continue
-            shown, limit = quantity.in_reported_unit(limits)
-            if shown.at_least(limit):
-                return observation
+    for observation in case.chart.series("body_temperature").between(start, end):
+        quantity = observation.value.quantity
+        if quantity is None:
+            continue
+        shown, limit = quantity.in_reported_unit(limits)
+        if shown.at_least(limit):
+            return observation
     return None
 
 
