@@ -54,15 +54,16 @@ def _rows(concept: str) -> tuple[Mapping[str, Any], ...]:
     return tuple(sorted(rows, key=lambda r: -int(r["grade"])))
 
 
-def concepts() -> tuple[str, ...]:
-    """Concepts that the table grades."""
-    return tuple(dict.fromkeys(str(r["concept"]) for r in shared_table("ctcae_labs").table("cutoffs")))
-
-
 def baseline_before(series: Series, first_dose: datetime) -> Observation | None:
     """Last usable value before the first dose."""
     earlier = series.until(first_dose)
     return next((o for o in earlier if o.when.latest < first_dose and o.value.quantity is not None), None)
+
+
+def _upper_limit(observation: Observation) -> Quantity | None:
+    """The result's own upper limit; a limit of 0 or less limits nothing."""
+    uln = observation.uln
+    return uln if uln is not None and uln.value > 0 else None
 
 
 def _multiple(of: Quantity, factor: object) -> Decimal:
@@ -106,22 +107,16 @@ def _high(
     rows: Sequence[Mapping[str, Any]],
     baseline: Observation | None,
 ) -> LabGrade:
-    uln = observation.uln
+    uln = _upper_limit(observation)
     base = None if baseline is None else baseline.value.quantity
-    base_uln = None if baseline is None else baseline.uln or uln
+    base_uln = None if baseline is None else _upper_limit(baseline) or uln
     relative = any("baseline" in row for row in rows)
-    abnormal = bool(
-        relative
-        and base is not None
-        and base_uln is not None
-        and base.above(base_uln.value)
-        and base.value > 0
-    )
+    abnormal = bool(relative and base is not None and base_uln is not None and base.above(base_uln.value))
     if not abnormal and uln is None and not any("normal_baseline" in r and base is not None for r in rows):
         return LabGrade(observation, None, no_limit=True, baseline_unknown=base is None)
     reference = "baseline" if abnormal else "uln"
     measure = base if abnormal else uln
-    ratio = quantity.value / measure.value if measure is not None and measure.value > 0 else None
+    ratio = None if measure is None else quantity.value / measure.value
     open_above = False
     for row in rows:
         answers = []
@@ -147,15 +142,15 @@ def _high(
 
 def times_uln(observation: Observation, factor: Decimal) -> bool | None:
     """Is the result above `factor` x its own upper limit? None: no limit, or a bound that decides nothing."""
-    quantity, uln = observation.value.quantity, observation.uln
+    quantity, uln = observation.value.quantity, _upper_limit(observation)
     if quantity is None or uln is None:
         return None
     return quantity.above(uln.value * factor)
 
 
 def ratio_uln(observation: Observation) -> Decimal | None:
-    quantity, uln = observation.value.quantity, observation.uln
-    if quantity is None or uln is None or uln.value <= 0:
+    quantity, uln = observation.value.quantity, _upper_limit(observation)
+    if quantity is None or uln is None:
         return None
     return quantity.value / uln.value
 

@@ -77,11 +77,11 @@ class Early:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """From day 31 on. `grade` None: not gradable; `would_be` is the grade of the single low day."""
+    """From day 31 on. `grade` None: not gradable; `would_be` is then the grade of the single low day."""
 
     grade: int | None
-    would_be: int
     counts: tuple[Count, ...]  # the days that decided
+    would_be: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +197,11 @@ def _early(case: Case, counts: Sequence[Count], day: int, died_on: int | None) -
     limit, deep_limit = p.int("early_limit"), p.int("early_deep_limit")
     gap, bridged = p.int("interpolated_days"), p.int("bridged_days")
 
-    def longest(limit: int, unknown_is_low: bool) -> Run | None:
+    def longest(limit: int, unknown_is_low: bool = False) -> Run | None:
         blocks = _filled(counts, limit, gap, unknown_is_low)
         return _longest(run for block in blocks for run in _runs(block, bridged))
 
-    run, deep = longest(limit, False), longest(deep_limit, False)
+    run, deep = longest(limit), longest(deep_limit)
     wide, wide_deep = longest(limit, True), longest(deep_limit, True)
     low = _grade_of_length(case, _days(run), _days(deep))
     high = _grade_of_length(case, _days(wide), _days(wide_deep))
@@ -265,9 +265,9 @@ def _late(case: Case, counts: Sequence[Count], day: int) -> Late | None:
     would_be = grades[worst.day]
     if best is None or (best[0] == 0 and would_be > 0):
         if would_be == 0:
-            return Late(0, 0, tuple(counts[-1:]))
-        return Late(None, would_be, (worst,))
-    return Late(best[0], would_be, best[1])
+            return Late(0, tuple(counts[-1:]))
+        return Late(None, (worst,), would_be)
+    return Late(*best)
 
 
 # --- where counting ends

@@ -109,7 +109,7 @@ def _factors(case: Case) -> Iterator[tuple[str, Evidence]]:
     count = None if platelets is None else platelets.value.quantity
     if platelets is not None and count is not None and count.below(p["low_platelets"]):
         yield "platelets", of_observation(platelets)
-    if therapy_start(case) is not None and crs_applies(case):
+    if crs_applies(case):
         state = crs_now(case)
         onset = state.onset
         if onset is not None and state.episode is not None:

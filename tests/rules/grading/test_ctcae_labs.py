@@ -1,5 +1,6 @@
 """CTCAE cut-offs at their boundaries, and what holds for every value."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -8,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds.rules.grading.ctcae_labs import concepts, febrile, grade_lab, ratio_uln, times_uln
-from fhir_mapping.chart import Observation, Quantity, Value, instant
+from cds.engine.tables import shared_table
+from cds.rules.grading.ctcae_labs import (
+    LabGrade,
+    baseline_before,
+    febrile,
+    grade_lab,
+    ratio_uln,
+    times_uln,
+)
+from fhir_mapping.chart import Observation, Quantity, Result, Series, Value, instant, whole_day
 from tests.casebook.case_file import rulebook
 
 NOON = datetime(2025, 4, 1, 12, tzinfo=ZoneInfo("Asia/Taipei"))
@@ -175,14 +184,63 @@ def test_multiple_of_the_upper_limit(value: str, comparator: str, above: bool | 
 
 def test_no_multiple_without_a_limit() -> None:
     assert times_uln(observed("alt", "200"), Decimal(5)) is None
+    assert times_uln(observed("alt", "200", "0"), Decimal(5)) is None
     assert ratio_uln(observed("alt", "200")) is None
     assert ratio_uln(observed("alt", "200", "0")) is None
+    assert ratio_uln(observed("bilirubin_total", "1.6", "0.8")) == 2
     assert ratio_uln(observed("alt", "200", "40")) == 5
 
 
 def test_another_concept_is_refused() -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="sodium"):
         grade_lab(observed("sodium", "120"))
+
+
+def test_a_result_without_a_number_has_no_grade() -> None:
+    word = replace(observed("anc", "1.0"), value=Value(result=Result.NEGATIVE))
+    assert grade_lab(word) == LabGrade(word, None)
+
+
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        (observed("anc", "0.9"), {"grade": 3, "reference": "absolute"}),
+        (observed("anc", "1.0", comparator="<"), {"grade": 3, "at_least": True, "reference": "absolute"}),
+        (observed("anc", "2.0", comparator="<"), {"grade": None, "reference": "absolute"}),
+        (observed("anc", "1.9", lln="1.8"), {"grade": 0, "reference": "absolute"}),
+        (observed("alt", "900"), {"grade": None, "no_limit": True, "baseline_unknown": True}),
+        (
+            observed("alt", "40", "40"),
+            {"grade": 0, "reference": "uln", "ratio": Decimal(1), "baseline_unknown": True},
+        ),
+        (
+            observed("alt", "240", "40"),
+            {"grade": 3, "reference": "uln", "ratio": Decimal(6), "baseline_unknown": True},
+        ),
+        (
+            observed("alt", "60", "40", comparator="<"),
+            {"grade": None, "reference": "uln", "ratio": Decimal("1.5"), "baseline_unknown": True},
+        ),
+        (
+            observed("bilirubin_total", "0.4", "0.8"),
+            {"grade": 0, "reference": "uln", "ratio": Decimal("0.5"), "baseline_unknown": True},
+        ),
+        (observed("alt", "240", "0"), {"grade": None, "no_limit": True, "baseline_unknown": True}),
+    ],
+)
+def test_what_a_grade_tells(result: Observation, told: dict[str, object]) -> None:
+    assert grade_lab(result) == LabGrade(result, **told)  # type: ignore[arg-type]
+
+
+def test_the_baseline_is_the_last_number_before_the_first_dose() -> None:
+    early, word, at_dose = (
+        replace(observed("alt", value), when=instant(NOON + timedelta(hours=hour)))
+        for value, hour in (("30", -48), ("40", -24), ("50", 0))
+    )
+    word = replace(word, value=Value(result=Result.NEGATIVE))
+    series = Series("alt", (early, word, at_dose))
+    assert baseline_before(series, NOON) is early
+    assert baseline_before(Series("alt", (at_dose,)), NOON) is None
 
 
 VALUES = st.decimals(min_value="0.01", max_value="2000", places=2)
@@ -197,7 +255,7 @@ def test_a_lower_count_never_has_a_lower_grade(concept: str, one: Decimal, other
     assert worse.grade >= better.grade
 
 
-HIGH = [c for c in concepts() if c not in ("anc", "platelets", "hemoglobin", "alc")]
+HIGH = sorted({str(r["concept"]) for r in shared_table("ctcae_labs").table("cutoffs") if "uln" in r})
 
 
 @given(
@@ -245,3 +303,12 @@ def _readings(*pairs: tuple[int, str]) -> list[Observation]:
 def test_fever_of_febrile_neutropenia(pairs: tuple[tuple[int, str], ...], fever: bool) -> None:
     p = rulebook().parameters["grading.ctcae-labs"]
     assert febrile(_readings(*pairs), p) is fever
+
+
+def test_fever_is_sought_past_readings_that_say_nothing() -> None:
+    word, dated, first, last = _readings((0, "38.0"), (10, "38.0"), (20, "38.0"), (81, "38.0"))
+    word = replace(word, value=Value(result=Result.NEGATIVE))
+    dated = replace(dated, when=whole_day(NOON.date(), NOON))
+    p = rulebook().parameters["grading.ctcae-labs"]
+    assert febrile([word, dated, first, last], p)
+    assert not febrile([word, dated, first], p)
