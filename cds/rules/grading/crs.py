@@ -326,7 +326,8 @@ def _indicator(grade: int) -> Indicator:
 
 
 def _summary(case: Case, state: CrsState) -> Message:
-    day = case.chart.course.last_day(case.today) or 0
+    day = case.chart.course.last_day(case.today)
+    assert day is not None
     assert state.low is not None
     reason = _reason(state)
     if state.gate is Gate.MASKED:
@@ -381,8 +382,7 @@ def grade_crs(case: Case) -> Iterator[Finding]:
 
 
 def _not_present(case: Case, state: CrsState, missing: tuple[Missing, ...]) -> Finding:
-    """Grade 0: a card only where another cause must be sought, the clinician grades higher, or CRS has just
-    resolved."""
+    """Grade 0: a card only where another cause must be sought, or CRS has just resolved."""
     indicator: Indicator | None = None
     summary = msg("summary.none")
     if state.gate is Gate.NO_FEVER and state.signs:
@@ -393,9 +393,6 @@ def _not_present(case: Case, state: CrsState, missing: tuple[Missing, ...]) -> F
         steroid = given_between(case, case.now - timedelta(days=1), case.now, *STEROIDS)
         summary = msg("summary.resolved")
         indicator = Indicator.INFO if recent or steroid else None
-    if state.recorded is not None and state.recorded.grade and state.gate is not Gate.RESOLVED:
-        indicator = Indicator.WARNING if state.recorded.grade < 3 else Indicator.CRITICAL
-        summary = msg("summary.clinician-only", grade=state.recorded.grade)
     return Finding(
         rule=RULE,
         outcome=Outcome.NOT_PRESENT,

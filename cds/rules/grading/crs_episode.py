@@ -60,7 +60,8 @@ OPEN = frozenset({Gate.FEVER, Gate.FEVER_EARLIER, Gate.INFECTION, Gate.FEVER_GON
 
 @frozen
 class Episode:
-    """One run of CRS: `onset` its first fever (or coded onset), `last` the end of its last sign."""
+    """One run of CRS: `onset` its first fever or a clinician's word (None: signs without either, which are
+    no CRS and cannot be closed), `last` the end of its last sign."""
 
     begun: datetime
     last: datetime
@@ -116,7 +117,7 @@ class CrsState:
 class _Sign:
     begun: datetime
     end: datetime
-    component: int
+    component: int = 0
     fever: Fever | None = None
 
 
@@ -143,7 +144,7 @@ def _quiet_between(case: Case, last: datetime, following: datetime) -> bool:
     if following - last <= needed:
         return False
     quiet = [o for o, hot in measured(case, last, following) if not hot and last < o.when.latest < following]
-    if len(quiet) < 2 or quiet[-1].when.latest - quiet[0].when.latest < needed / 2:
+    if not quiet or quiet[-1].when.latest - quiet[0].when.latest < needed / 2:
         return False
     if quiet[-1].when.latest - last < needed:
         return False
@@ -167,11 +168,11 @@ def episode_at(case: Case, at: datetime) -> Episode | None:
         assert coded.onset is not None
         if coded.onset.earliest <= at:
             moment = max(coded.onset.earliest, start)
-            signs.append(_Sign(moment, moment, 1, Fever(coded.onset, coded.reference)))
+            signs.append(_Sign(moment, moment, fever=Fever(coded.onset, coded.reference)))
     for recorded in recorded_grades(case, "crs_grade", start):
         if recorded.grade and recorded.when.earliest <= at:
             moment = max(recorded.when.earliest, start)
-            signs.append(_Sign(moment, moment, recorded.grade, Fever(recorded.when, recorded.reference)))
+            signs.append(_Sign(moment, moment, fever=Fever(recorded.when, recorded.reference)))
     closings_of_all = _closings(case)
     begun: datetime | None = None
     first: Fever | None = None  # first fever of the episode
@@ -189,9 +190,9 @@ def episode_at(case: Case, at: datetime) -> Episode | None:
         last = max(last, min(sign.end, at))
     if begun is None:
         return None
-    closed = next((closing for closing in closings_of_all if newest <= closing <= at), None)
     if first is None:
-        return Episode(begun, last, None, closed=closed)
+        return Episode(begun, last, None)
+    closed = next((closing for closing in closings_of_all if newest <= closing <= at), None)
     return Episode(begun, last, first.when, first.reference, closed)
 
 
@@ -249,14 +250,10 @@ def _state(case: Case, at: datetime) -> CrsState:
     window = hours(p["fever_window_hours"])
     bp, o2 = blood_pressure_at(case, at, start), oxygen_at(case, at, start)
     episode = episode_at(case, at)
-    closed = episode.closed if episode is not None else None
     recent = fevers_between(case, max(start, at - window), at)
-    if closed is not None:
-        recent = tuple(f for f in recent if f.when.earliest > closed)
     temperatures = measured(case, max(start, at - window), at)
     newest = temperatures[-1][0] if temperatures else None
     infections = confirmed_infections(case)
-    hidden: tuple[DrugRecord, ...] = ()
     recorded = _recorded_at(case, at)
     base = CrsState(
         at,
@@ -270,42 +267,46 @@ def _state(case: Case, at: datetime) -> CrsState:
         infections=infections,
         recorded=recorded,
     )
+    if episode is not None and episode.closed is not None:
+        return _without_crs(base, Gate.RESOLVED)
     if recent:
         gate = Gate.INFECTION if infections else Gate.FEVER
         return _graded(replace(base, gate=gate, fever=recent[-1]))
-    if closed is not None:
-        return replace(base, gate=Gate.RESOLVED, low=0, high=0)
     if episode is not None and episode.onset is not None:
         last_fever = next((f for f in reversed(fevers(case)) if f.when.earliest <= at), None)
-        base = replace(base, fever=last_fever)
         hidden = masking(case, episode.onset.earliest, at)
+        base = replace(base, fever=last_fever)
         quiet = at - episode.last > hours(p["resolved_after_hours"])
         no_signs = bp.high == 0 and o2.high == 0
         if quiet and no_signs and newest is not None:
-            return replace(base, gate=Gate.RESOLVED, low=0, high=0, masking=hidden)
+            return _without_crs(replace(base, masking=hidden), Gate.RESOLVED)
         blank = newest is None and not bp.measured and not bp.low and not o2.recorded
         if blank and recorded is not None and recorded.grade is not None:
             return _by_clinician(replace(base, missing=("body_temperature", "bp_systolic")))
         if hidden:
             gate = Gate.INFECTION if infections else Gate.FEVER_EARLIER
             return _graded(replace(base, gate=gate, masking=hidden))
-        if newest is None and not (bp.low or o2.low):
-            return _by_clinician(replace(base, missing=("body_temperature",)))
-        if bp.low or o2.low:
-            missing = () if newest is not None else ("body_temperature",)
-            return _graded(replace(base, gate=Gate.FEVER_GONE, missing=missing))
+        unmeasured = () if newest is not None else ("body_temperature",)
+        if base.signs:
+            return _graded(replace(base, gate=Gate.FEVER_GONE, missing=unmeasured))
+        if unmeasured:
+            return _by_clinician(replace(base, missing=unmeasured))
         if recorded is not None and recorded.grade:
             # coded or graded CRS without a fever on this chart: the clinician saw more than the chart shows
             return _by_clinician(base)
         if bp.high or o2.high:
             return replace(base, missing=_missing(base))
-        return replace(base, gate=Gate.RESOLVED, low=0, high=0)
-    hidden = masking(case, at - window, at)
+        return _without_crs(base, Gate.RESOLVED)
+    base = replace(base, masking=masking(case, at - window, at))
     if newest is None:
-        return _by_clinician(replace(base, masking=hidden, missing=("body_temperature",)))
-    if hidden and (bp.low or o2.low):
-        return _graded(replace(base, gate=Gate.MASKED, masking=hidden))
-    return replace(base, gate=Gate.NO_FEVER, low=0, high=0, masking=hidden)
+        return _by_clinician(replace(base, missing=("body_temperature",)))
+    if base.masking and base.signs:
+        return _graded(replace(base, gate=Gate.MASKED))
+    return _without_crs(base, Gate.NO_FEVER)
+
+
+def _without_crs(state: CrsState, gate: Gate) -> CrsState:
+    return replace(state, gate=gate, low=0, high=0)
 
 
 def _missing(state: CrsState) -> tuple[str, ...]:
@@ -324,10 +325,10 @@ def _missing(state: CrsState) -> tuple[str, ...]:
 def _graded(state: CrsState) -> CrsState:
     """The grade of an open gate: the worst of 1, pressure and oxygen."""
     low = max(1, state.bp.low, state.o2.low)
-    high = max(1, state.bp.high, state.o2.high)
+    high = max(low, state.bp.high, state.o2.high)
     bp_unknown = not state.bp.measured and state.bp.low < state.bp.high
-    open_ended = low < 4 and (bp_unknown or (state.o2.open_ended and state.o2.high > low))
-    return replace(state, low=low, high=max(high, low), open_ended=open_ended, missing=_missing(state))
+    open_ended = low < 4 and (bp_unknown or state.o2.open_ended)
+    return replace(state, low=low, high=high, open_ended=open_ended, missing=_missing(state))
 
 
 def _by_clinician(state: CrsState) -> CrsState:
@@ -341,11 +342,12 @@ def _by_clinician(state: CrsState) -> CrsState:
 
 
 def worst_grade(case: Case, state: CrsState) -> int:
-    """Worst computed grade of the episode so far (0 without one)."""
-    if state.episode is None or state.episode.onset is None:
-        return state.low or 0
-    found = [s.component for s in _signs(case) if state.episode.begun <= s.begun <= state.at]
-    return max([state.low or 0, 1, *found])
+    """Worst computed grade of the episode so far; without one, the grade now."""
+    grades = [state.low or 0]
+    if state.episode is not None and state.episode.onset is not None:
+        begun = state.episode.begun
+        grades += [1, *(s.component for s in _signs(case) if begun <= s.begun <= state.at)]
+    return max(grades)
 
 
 def day_of(case: Case, moment: Moment) -> int | None:

@@ -36,10 +36,10 @@ from cds.rules.bispecific.tarlatamab import (
     start_of,
 )
 from cds.rules.bispecific.toxicity import CrsState, Gate, crs_history, tarlatamab_view
-from cds.rules.evidence import of_drug
+from cds.rules.evidence import as_reported, of_drug
 from cds.rules.grading.crs_episode import episode_at
 from cds.rules.grading.fever import hours
-from fhir_mapping.chart import Amount, Moment, Quantity
+from fhir_mapping.chart import Moment
 
 RULE = "grading.crs-tarlatamab"
 MONITORED_FIRST = ("C1D1", "C1D8", "R-D1", "R-D8")
@@ -235,10 +235,6 @@ def _unread(case: Case, reference: str) -> Iterator[Finding]:
         )
 
 
-def _shown(quantity: Quantity) -> Amount:
-    return quantity.reported or Amount(quantity.value, quantity.unit)
-
-
 def _finding(
     case: Case,
     found: TarlatamabCrs,
@@ -255,7 +251,7 @@ def _finding(
     fever = state.fever.temperature if state.fever is not None else state.temperature
     if fever is not None and fever.value.quantity is not None:
         quantity = fever.value.quantity
-        detail.append(Bullet(msg("found.temperature", value=_shown(quantity), when=fever.when)))
+        detail.append(Bullet(msg("found.temperature", value=as_reported(quantity), when=fever.when)))
         evidence.append(Evidence(fever.reference, fever.concept, quantity.value, quantity.unit, fever.when))
     if state.bp.pressors or state.bp.vasopressin:
         running = (*state.bp.pressors, *state.bp.vasopressin)
@@ -269,7 +265,7 @@ def _finding(
         for concept, value in (("bp_systolic", pressure.systolic), ("bp_mean", pressure.mean)):
             if value is None:
                 continue
-            shown = _shown(value)
+            shown = as_reported(value)
             detail.append(Bullet(msg("found.pressure", name=Name(concept), value=shown, when=pressure.when)))
             evidence.append(Evidence(pressure.references[0], concept, value.value, value.unit, pressure.when))
     if state.o2.low:

@@ -10,6 +10,7 @@ Lee DW et al., BBMT 2019;25:625. The limits of hypotension are a product default
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -22,7 +23,6 @@ from fhir_mapping.chart import (
     DrugState,
     Flag,
     Moment,
-    Observation,
     Quantity,
     Route,
     frozen,
@@ -50,12 +50,11 @@ class Pressure:
 class BloodPressureState:
     """The hypotension component at one time: `low` <= truth <= `high` (they differ where data are missing).
 
-    `measured` is False where no pressure of the window is on the chart; vasopressors decide without one.
+    `pressure` is None where none of the window is on the chart; vasopressors decide without one.
     """
 
     low: int
     high: int
-    measured: bool
     pressors: tuple[DrugRecord, ...] = ()
     vasopressin: tuple[DrugRecord, ...] = ()
     pressure: Pressure | None = None
@@ -63,6 +62,10 @@ class BloodPressureState:
     coded: str = ""  # reference of the coded hypotension
     ordered_only: bool = False
     age_missing: bool = False
+
+    @property
+    def measured(self) -> bool:
+        return self.pressure is not None
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -74,41 +77,27 @@ class BloodPressureState:
 # --- pressures
 
 
-def _panel_value(panel: Observation, concept: str) -> Quantity | None:
-    value = panel.component(concept)
-    return None if value is None else value.quantity
-
-
 @once_per_case
 def pressures(case: Case) -> tuple[Pressure, ...]:
     """Systolic and mean pressures, oldest first; values of one instant stand together."""
     at: dict[tuple[datetime, datetime], Pressure] = {}
-
-    def note(when: Moment, systolic: Quantity | None, mean: Quantity | None, reference: str) -> None:
-        if systolic is None and mean is None:
-            return
-        key = (when.earliest, when.latest)
-        known = at.get(key)
-        if known is None:
-            at[key] = Pressure(when, systolic, mean, (reference,))
-            return
-        references = known.references if reference in known.references else (*known.references, reference)
-        at[key] = Pressure(when, _lower(known.systolic, systolic), _lower(known.mean, mean), references)
-
-    for observation in case.chart.series("bp_systolic"):
-        note(observation.when, observation.value.quantity, None, observation.reference)
-    for observation in case.chart.series("bp_mean"):
-        note(observation.when, None, observation.value.quantity, observation.reference)
-    for panel in case.chart.series("bp_panel"):
-        systolic, mean = _panel_value(panel, "bp_systolic"), _panel_value(panel, "bp_mean")
-        note(panel.when, systolic, mean, panel.reference)
+    for concept in ("bp_systolic", "bp_mean"):
+        for o in case.chart.series(concept):
+            value = o.value.quantity
+            if value is None:
+                continue
+            key = (o.when.earliest, o.when.latest)
+            known = at.get(key, Pressure(o.when, None, None, ()))
+            known = replace(known, references=tuple(dict.fromkeys((*known.references, o.reference))))
+            if concept == "bp_systolic":
+                at[key] = replace(known, systolic=_lower(known.systolic, value))
+            else:
+                at[key] = replace(known, mean=_lower(known.mean, value))
     return tuple(sorted(at.values(), key=lambda p: p.when.latest))
 
 
-def _lower(one: Quantity | None, other: Quantity | None) -> Quantity | None:
-    if one is None or other is None:
-        return one or other
-    return one if one.value <= other.value else other
+def _lower(known: Quantity | None, other: Quantity) -> Quantity:
+    return other if known is None or other.value < known.value else known
 
 
 @frozen
@@ -142,7 +131,8 @@ def _below(pressure: Pressure, limits: _Limits) -> bool | None:
 def hypotensive(case: Case, pressure: Pressure) -> bool | None:
     """Is this pressure below the limit for the patient's age? None: age or a bound leaves it open."""
     age = case.chart.patient.age(case.today)
-    years = range(age[0], age[1] + 1) if age is not None else (0, 1, 5, 10, 12, 30)
+    adult = case.p("grading.crs").int("adult_from_years")
+    years = range(age[0], age[1] + 1) if age is not None else range(adult + 1)
     answers = {_below(pressure, _limits_at_age(case, y)) for y in years}
     return answers.pop() if len(answers) == 1 else None
 
@@ -332,29 +322,27 @@ def blood_pressure_at(case: Case, at: datetime, since: datetime) -> BloodPressur
     pressors, vasopressin = tuple(counted.values()), tuple(arm.values())
     if pressors or vasopressin:
         grade = _pressor_grade(case, len(counted))
-        return BloodPressureState(
-            grade, grade, newest is not None, pressors, vasopressin, newest, ordered_only=ordered
-        )
+        return BloodPressureState(grade, grade, pressors, vasopressin, newest, ordered_only=ordered)
     low = None if newest is None else hypotensive(case, newest)
     normal = newest.when if newest is not None and low is False else None
     if coded := _coded_hypotension(case, at, since, start, normal):
-        return BloodPressureState(2, 2, newest is not None, pressure=newest, coded=coded)
+        return BloodPressureState(2, 2, pressure=newest, coded=coded)
     if newest is None:
-        return BloodPressureState(0, 2, False)
+        return BloodPressureState(0, 2)
     if low is None:
         age = case.chart.patient.age(case.today)
         age_missing = age is None or age[0] < age[1]
-        return BloodPressureState(0, 2, True, pressure=newest, age_missing=age_missing)
+        return BloodPressureState(0, 2, pressure=newest, age_missing=age_missing)
     if low:
-        return BloodPressureState(2, 2, True, pressure=newest)
+        return BloodPressureState(2, 2, pressure=newest)
     fluid_start = at - hours(p["fluid_response_hours"])
     for earlier in reversed(window):
         if earlier.when.latest < fluid_start or not hypotensive(case, earlier):
             continue
         for begun, reference in _boluses(case):
             if earlier.when.earliest <= begun <= at:
-                return BloodPressureState(2, 2, True, pressure=earlier, bolus=reference)
-    return BloodPressureState(0, 0, True, pressure=newest)
+                return BloodPressureState(2, 2, pressure=earlier, bolus=reference)
+    return BloodPressureState(0, 0, pressure=newest)
 
 
 def hypotension_spans(
