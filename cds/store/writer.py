@@ -42,7 +42,7 @@ class Writer:
         self._flush, self._size, self._on_lost = flush, size, on_lost
         self._rows: deque[Row] = deque()
         self._in_hand = 0
-        self._wake, self._idle = asyncio.Event(), asyncio.Event()
+        self._wake, self._idle, self._hurry = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -67,8 +67,10 @@ class Writer:
         self._wake.set()
 
     async def idle(self) -> None:
-        """Returns when everything put so far was written; the caller bounds the wait."""
-        await self._idle.wait()
+        """Returns when everything put so far was written, which begins at once; the caller bounds the wait."""
+        if not self._idle.is_set():
+            self._hurry.set()
+            await self._idle.wait()
 
     def start(self) -> None:
         self._closing = False
@@ -81,7 +83,7 @@ class Writer:
             return
         try:
             async with asyncio.timeout(seconds):
-                await self._idle.wait()
+                await self.idle()
         except TimeoutError:
             pass
         self._task.cancel()
@@ -96,14 +98,22 @@ class Writer:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if not self._closing:
-                await asyncio.sleep(_GATHER)
+            await self._gathered()
             while self._rows:
                 batch = [self._rows.popleft() for _ in range(min(_BATCH, len(self._rows)))]
                 self._in_hand = len(batch)
                 await self._written(batch)
                 self._in_hand = 0
             self._idle.set()
+
+    async def _gathered(self) -> None:
+        """Until rows had time to come together, or somebody waits for them."""
+        try:
+            async with asyncio.timeout(_GATHER):
+                await self._hurry.wait()
+        except TimeoutError:
+            pass
+        self._hurry.clear()
 
     async def _written(self, batch: Sequence[Row]) -> None:
         pause = _FIRST_PAUSE

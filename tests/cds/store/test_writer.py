@@ -54,6 +54,25 @@ async def test_rows_arrive_in_order(database: Database) -> None:
     await writer.close(1)
 
 
+async def test_who_waits_for_rows_does_not_wait_for_others_to_gather(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cds.store.writer._GATHER", 3600)
+    writer = Writer(database.flush, 2000, lambda count: None)
+    writer.start()
+    for start in (0, 5):
+        writer.put(rows(5, start))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(writer.idle(), 1)
+        assert database.ids == [str(n) for n in range(start + 5)]
+    await asyncio.wait_for(writer.idle(), 1)  # nothing waits: nobody is hurried
+    writer.put(rows(1, 10))
+    await asyncio.sleep(0.01)
+    assert writer.waiting == 1
+    await writer.close(1)
+    assert writer.lost == 0 and len(database.ids) == 11
+
+
 async def test_what_does_not_fit_is_lost_whole_counted_and_logged_without_content(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
