@@ -67,7 +67,7 @@ class Writer:
         self._wake.set()
 
     async def idle(self) -> None:
-        """Returns when everything put so far was written, which begins at once; the caller bounds the wait."""
+        """Begin to write at once; returns when all was written that was put. The caller bounds the wait."""
         if not self._idle.is_set():
             self._hurry.set()
             await self._idle.wait()

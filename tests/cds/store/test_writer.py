@@ -70,7 +70,8 @@ async def test_who_waits_for_rows_does_not_wait_for_others_to_gather(
     await asyncio.sleep(0.01)
     assert writer.waiting == 1
     await writer.close(1)
-    assert writer.lost == 0 and len(database.ids) == 11
+    assert writer.lost == 0
+    assert len(database.ids) == 11
 
 
 async def test_what_does_not_fit_is_lost_whole_counted_and_logged_without_content(
