@@ -146,11 +146,7 @@ class Values:
             flag = boolean(raw)
             if flag is None:
                 return Unreadable(LossReason.MALFORMED)
-            return Value(
-                yes=flag,
-                result=Result.POSITIVE if flag else Result.NEGATIVE,
-                number=int(flag) if traits.integer else None,
-            )
+            return Value(yes=flag, result=_result(flag), number=int(flag) if traits.integer else None)
         if (raw := holder.get("valueString")) is not None:
             return self._of_text(text(raw), traits)
         if (raw := holder.get("valueDateTime")) is not None:
@@ -182,6 +178,8 @@ class Values:
         if result is None and traits.rule is ResultRule.CULTURE:
             result = _growth(shown, bool(codings(raw)))
         yes = self._yes(raw)
+        if result is None:  # "haemophagocytosis: no" says what `false` says
+            result = _result(yes)
         grade = next((_GRADES[a] for a in sorted(answers) if a in _GRADES), None)
         value = Value(
             codes=tuple(sorted(answers)),
@@ -227,7 +225,7 @@ class Values:
         said = vocabulary.yes_no(None, None, written)
         if said is not None:
             yes = None if said is YesNo.UNKNOWN else said is YesNo.YES
-            return Value(yes=yes, text=written)
+            return Value(yes=yes, result=_result(yes), text=written)
         if traits.rule is ResultRule.CULTURE and _ONLY_NO_GROWTH.fullmatch(written.rstrip(" .。")):
             return Value(result=Result.NEGATIVE, text=written)
         if (both := self._word_and_number(written, traits)) is not None:
@@ -327,6 +325,11 @@ def _result_of_quantity(quantity: Quantity, rule: ResultRule) -> tuple[Result | 
     if rule is ResultRule.HCG and quantity.unit == "m[IU]/mL":
         return _hcg(quantity), False
     return None, False
+
+
+def _result(yes: bool | None) -> Result | None:
+    """A fact that is said to be so is positive, however it was said (chart-facts 2.1 and 2.2)."""
+    return None if yes is None else Result.POSITIVE if yes else Result.NEGATIVE
 
 
 def _growth(shown: str, coded: bool) -> Result | None:

@@ -303,6 +303,10 @@ def test_shared_rxnorm_code_of_two_globulins_gives_both() -> None:
         ({"valueCodeableConcept": cc(f"{LOINC}|LA6576-8")}, Result.POSITIVE),
         ({"valueCodeableConcept": {"text": "弱陽性"}}, Result.INDETERMINATE),
         ({"valueBoolean": True}, Result.POSITIVE),
+        ({"valueCodeableConcept": cc("http://snomed.info/sct|373067005")}, Result.NEGATIVE),
+        ({"valueCodeableConcept": {"text": "Yes"}}, Result.POSITIVE),
+        ({"valueCodeableConcept": local("unknown")}, None),
+        ({"valueString": "否"}, Result.NEGATIVE),
         ({"valueString": "未檢出"}, Result.NEGATIVE),
         ({"valueString": "weakly reactive"}, Result.INDETERMINATE),
         ({"interpretation": [{"coding": [{"code": "RR"}]}]}, Result.POSITIVE),
@@ -310,7 +314,7 @@ def test_shared_rxnorm_code_of_two_globulins_gives_both() -> None:
         ({"interpretation": [{"coding": [{"code": "IND"}]}]}, Result.INDETERMINATE),
     ],
 )
-def test_qualitative_result(answer: dict[str, Any], result: Result) -> None:
+def test_qualitative_result(answer: dict[str, Any], result: Result | None) -> None:
     assert only(chart(obs("hbsag", answer)), "hbsag").result is result
 
 
