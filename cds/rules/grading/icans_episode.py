@@ -119,7 +119,7 @@ def _cognition(case: Case, at: datetime) -> tuple[DomainState | None, Score | No
     return DomainState(Domain.COGNITION, low, high, concept, evidence), score, missing
 
 
-def _consciousness(case: Case, at: datetime, within: timedelta) -> DomainState | None:
+def _consciousness(case: Case, at: datetime, since: datetime, within: timedelta) -> DomainState | None:
     chart = case.chart
     rows = case.p(RULE).table("consciousness")
 
@@ -151,7 +151,8 @@ def _consciousness(case: Case, at: datetime, within: timedelta) -> DomainState |
             if row.get("rass") is not None and int(row["rass"]) == number:
                 return state(int(row["low"]), int(row["high"]), "consciousness.rass", rass)
     for condition in chart.conditions.of("coma"):
-        told = _unsedated(case, condition.onset, at)
+        before = condition.onset is not None and condition.onset.latest < since
+        told = not before and _unsedated(case, condition.onset, at)
         if condition.state is ConditionState.ACTIVE and _begun_by(condition, at) and told:
             evidence = (of_fact(condition, "coma"),)
             return DomainState(Domain.CONSCIOUSNESS, 4, 4, "consciousness.coma", evidence)
@@ -391,7 +392,7 @@ def _state(case: Case, at: datetime, since: datetime) -> IcansState:
     within = hours(case.p(RULE)["bedside_max_age_hours"])
     sedation = sedation_at(case, at)
     cognition, score, wanted = _cognition(case, at)
-    conscious = _consciousness(case, at, within)
+    conscious = _consciousness(case, at, since, within)
     has_data = conscious is not None or _assessed(case, at, within)
     if sedation:  # what was seen before the sedation is a lower bound; its absence proves nothing
         cognition = cognition if cognition is not None and cognition.low else None
@@ -482,7 +483,8 @@ def _recorded_at(case: Case, at: datetime, since: datetime) -> Recorded | None:
 
 def _abnormal(case: Case, since: datetime) -> Iterator[Moment]:
     """Times at which something spoke for ICANS."""
-    for when in _low_scores_and_levels(case):
+    comas = (c.onset for c in coded_episodes(case, "coma", since) if c.onset is not None)
+    for when in (*_low_scores_and_levels(case), *comas):
         if not sedation_at(case, when.latest):
             yield when
     for seizure in seizures(case):
@@ -491,7 +493,7 @@ def _abnormal(case: Case, since: datetime) -> Iterator[Moment]:
         if "deep_focal" in o.value.codes:
             yield o.when
     for when, seen, _ in _brain_imaging(case):
-        if {"focal_edema", "diffuse_edema"} & seen:
+        if {"focal_edema", "diffuse_edema"} & seen and not bleeding(case, when.latest, since):
             yield when
     for o in case.chart.series("raised_icp_sign"):
         if set(o.value.codes) - {"none"}:
@@ -499,15 +501,16 @@ def _abnormal(case: Case, since: datetime) -> Iterator[Moment]:
     for recorded in recorded_grades(case, "icans_grade", since):
         if recorded.grade:
             yield recorded.when
-    coded = [*coded_episodes(case, "icans", since)]
     for concept in _CODED_SIGNS:
-        coded += coded_episodes(case, concept, since)
-    for condition in coded:
-        if condition.onset is not None:
+        for condition in coded_episodes(case, concept, since):
+            if condition.onset is not None:
+                yield condition.onset
+    for condition in coded_episodes(case, "cerebral_edema", since):
+        if condition.onset is not None and not bleeding(case, condition.onset.latest, since):
             yield condition.onset
 
 
-_CODED_SIGNS = ("status_epilepticus", "hemiparesis", "paraparesis", "papilledema", "cerebral_edema", "coma")
+_CODED_SIGNS = ("icans", "status_epilepticus", "hemiparesis", "paraparesis", "papilledema")
 
 
 def _low_scores_and_levels(case: Case) -> Iterator[Moment]:
