@@ -52,7 +52,7 @@ from fhir_mapping.chart import Condition, ConditionState, DrugRecord, EventState
 
 OWN_REASONS = frozenset({"iec_hs", "hlh"})
 DRUGS = ("anakinra", "ruxolitinib", "emapalumab", "etoposide")
-BLEEDING = ("bleeding", "intracranial_hemorrhage", "epistaxis")
+_BLEEDING = ("intracranial_hemorrhage", "epistaxis", "bleeding")  # the named ones first
 _TRANSFUSIONS = (
     "transfusion_rbc",
     "transfusion_platelets",
@@ -265,11 +265,10 @@ def bleeding_now(case: Case) -> Bleeding:
     """Active bleeding: coded, or the newest bleeding assessment of the last days (T15)."""
     p = case.p(RULE)
     found, severe = [], False
-    for condition in case.chart.conditions.of(*BLEEDING):
+    for condition in case.chart.conditions.of(*_BLEEDING):
         if condition.state is not ConditionState.ACTIVE:
             continue
-        concept = next(c for c in reversed(BLEEDING) if c in condition.concepts)
-        concept = "intracranial_hemorrhage" if "intracranial_hemorrhage" in condition.concepts else concept
+        concept = next(c for c in _BLEEDING if c in condition.concepts)
         found.append(of_fact(condition, concept))
         grave = condition.grade is not None and condition.grade.value >= 4
         severe = severe or grave or concept == "intracranial_hemorrhage"
