@@ -53,7 +53,7 @@ fuzz: $(STAMP)
 	$(BIN)/python -m fuzz.run --count $(FUZZ_COUNT) --seed $(FUZZ_SEED)
 
 SOAK_MINUTES ?= 10
-SOAK_RATE ?= 20
+SOAK_RATE ?= 0
 soak: $(STAMP)
 	$(BIN)/python -m fuzz.soak --minutes $(SOAK_MINUTES) --rate $(SOAK_RATE)
 

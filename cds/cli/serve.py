@@ -20,7 +20,7 @@ from cds.access import PUBLIC_TEST_CLIENTS
 from cds.cli.console import err, fail, out
 from cds.cli.fixtures import load_story, story_names
 from cds.cli.page import demo_of
-from cds.cli.servers import NotStartedError, running
+from cds.cli.servers import IDLE_SECONDS, NotStartedError, running
 from cds.cli.shift import shifted
 from cds.edge import Edge
 from cds.logs import configure
@@ -81,6 +81,7 @@ def serve(host: str, port: int, workers: int) -> None:
         proxy_headers=False,
         log_config=None,  # ours alone: uvicorn's own lines may quote a request
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=IDLE_SECONDS,
     )
 
 

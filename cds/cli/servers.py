@@ -9,6 +9,10 @@ from typing import Any
 
 import uvicorn
 
+# Longer than clients and load balancers keep an idle connection (60 s and less): whoever sends on one that
+# was closed this instant has a failed call.
+IDLE_SECONDS = 75
+
 
 class NotStartedError(Exception):
     """The port is taken or the application did not start."""
@@ -27,7 +31,15 @@ async def running(app: Any, host: str = "127.0.0.1", port: int = 0) -> AsyncIter
 
     Raises NotStartedError.
     """
-    config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False, ws="none")
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        ws="none",
+        timeout_keep_alive=IDLE_SECONDS,
+    )
     server = _Quiet(config)
     task = asyncio.create_task(_serve(server))
     try:
