@@ -20,7 +20,7 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.after_cart import therapy_start
+from cds.rules.after_cart import coded_episodes, recorded_grades, therapy_start
 from cds.rules.evidence import of_drug_start, of_fact, of_observation
 from cds.rules.grading.crs_episode import crs_applies, crs_now, worst_grade
 from cds.rules.grading.fever import hours
@@ -114,10 +114,27 @@ def _factors(case: Case) -> Iterator[tuple[str, Evidence]]:
         onset = state.onset
         if onset is not None and state.episode is not None:
             fact = Evidence(state.episode.onset_reference, "crs", effective=onset)
+            recorded = _recorded_severe(case, state.episode.begun)
             if worst_grade(case, state) >= p["severe_crs_grade"]:
                 yield "severe-crs", fact
+            elif recorded is not None:
+                yield "severe-crs", recorded
             if onset.exact and onset.earliest - begun <= hours(p["early_crs_hours"]):
                 yield "early-crs", fact
+
+
+def _recorded_severe(case: Case, begun: datetime) -> Evidence | None:
+    """A clinician's grade of this episode that is severe: what was seen then may not be on the chart."""
+    limit = case.p(RULE)["severe_crs_grade"]
+    graded = recorded_grades(case, "crs_grade", begun)
+    coded = coded_episodes(case, "crs", begun)
+    found = [
+        Evidence(r.reference, "crs_grade", r.grade, effective=r.when)
+        for r in graded
+        if (r.grade or 0) >= limit
+    ]
+    found += [of_fact(c, "crs") for c in coded if c.grade is not None and c.grade.value >= limit]
+    return found[-1] if found else None
 
 
 def _named(factors: tuple[str, ...]) -> Message:
