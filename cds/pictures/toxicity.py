@@ -292,7 +292,7 @@ def _said(sketch: _Sketch, pen: Pen) -> str:
 
 
 def _table(sketch: _Sketch, pen: Pen) -> Table:
-    """Everything drawn in time order; of the temperatures the highest of each day."""
+    """Everything drawn in time order, the grades of now last; of the temperatures the highest of each day."""
     found: list[tuple[datetime, str, str]] = []
     days: dict[date, tuple[datetime, Decimal]] = {}
     for at, value, _ in sketch.temperatures:
@@ -315,4 +315,7 @@ def _table(sketch: _Sketch, pen: Pen) -> Table:
         found.append((dose.at, dose.name, dose.amount))
     header = tuple(pen.say(f"head.{name}") for name in ("when", "what", "value"))
     rows = [(pen.show(at), what, value) for at, what, value in sorted(found, key=lambda item: item[0])]
+    for key, current in (("crs", sketch.crs_now), ("icans", sketch.icans_now)):
+        if current is not None:
+            rows.append((pen.say("now"), pen.say(f"lane.{key}"), pen.say("grade", grade=current)))
     return header, rows
