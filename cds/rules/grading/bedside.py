@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from cds.engine.case import Case
-from fhir_mapping.chart import Moment, Observation, Value
+from fhir_mapping.chart import Moment, Value
 
 T = TypeVar("T")
 
@@ -16,30 +16,22 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Score:
     """One assessment. `low` <= total <= `high`; equal where the total is known. `not_testable` is the coded
-    reason why it could not be taken. `recorded` is the total as written."""
+    reason why it could not be taken. `contradicted` is a recorded total that the items exclude."""
 
     when: Moment
     references: tuple[str, ...]
     low: int | None
     high: int | None
-    recorded: int | None = None
-    not_testable: str = ""
+    not_testable: str
     missing_items: tuple[str, ...] = ()
-    disagrees: bool = False
+    contradicted: int | None = None
 
 
-def whole_number(value: Value | None) -> int | None:
+def whole_number(value: Value) -> int | None:
     """An integral score, yes/no as 1/0; None where none is written."""
-    if value is None:
-        return None
     if value.number is not None:
         return value.number
-    if value.yes is not None:
-        return int(value.yes)
-    if value.quantity is not None and not value.quantity.comparator:
-        number = value.quantity.value
-        return int(number) if number == number.to_integral_value() else None
-    return None
+    return None if value.yes is None else int(value.yes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +39,7 @@ class Sheet:
     """One assessment as charted: the total, its items and the reason for none."""
 
     when: Moment
-    total: Observation | None
+    total: Value
     items: Mapping[str, Value]
     references: tuple[str, ...]
     not_testable: str
@@ -56,66 +48,40 @@ class Sheet:
 def sheets(
     case: Case, total: str, items: tuple[str, ...], not_testable: str, within: timedelta
 ) -> list[Sheet]:
-    """Assessments of one instrument, oldest first: each total with its items (components, or own
-    Observations recorded close to it), and items without a total."""
-    chart = case.chart
-    totals = list(chart.series(total))
-    single = sorted(
-        (o for concept in (*items, not_testable) for o in chart.series(concept)),
-        key=lambda o: (o.when.latest, o.concept, o.reference),
-    )
-    anchors: list[tuple[Moment, Observation | None]] = [(o.when, o) for o in totals]
-    for item in single:
-        near = any(abs(item.when.latest - when.latest) <= within for when, _ in anchors)
-        if not near:
-            anchors.append((item.when, None))
+    """Assessments of one instrument, oldest first. The chart joins items recorded on their own, and the
+    reason for no score, to the total beside them; that reason is cited too."""
     found = []
-    for when, observation in sorted(anchors, key=lambda a: a[0].latest):
-        values: dict[str, Value] = {}
-        references: list[str] = []
-        reason = ""
-        if observation is not None:
-            references.append(observation.reference)
-            for concept in items:
-                value = observation.component(concept)
-                if value is not None:
-                    values[concept] = value
-            stated = observation.component(not_testable)
-            reason = stated.codes[0] if stated is not None and stated.codes else ""
-        for own in single:
-            if abs(own.when.latest - when.latest) > within:
-                continue
-            if own.concept == not_testable:
-                reason = reason or (own.value.codes[0] if own.value.codes else "")
-            elif own.concept not in values:
-                values[own.concept] = own.value
-            else:
-                continue
-            references.append(own.reference)
-        found.append(Sheet(when, observation, values, tuple(dict.fromkeys(references)), reason))
+    for observation in case.chart.series(total):
+        values = {
+            concept: value for concept in items if (value := observation.component(concept)) is not None
+        }
+        stated = observation.component(not_testable)
+        reason = stated.codes[0] if stated is not None and stated.codes else ""
+        own = (
+            o.reference
+            for o in case.chart.series(not_testable)
+            if abs(o.when.latest - observation.when.latest) <= within
+        )
+        references = tuple(dict.fromkeys((observation.reference, *own)))
+        found.append(Sheet(observation.when, observation.value, values, references, reason))
     return found
 
 
-def score_of(
-    sheet: Sheet, points: Callable[[str, Value], int | None], maxima: Mapping[str, int], full: int
-) -> Score:
+def score_of(sheet: Sheet, points: Callable[[str, Value], int | None], maxima: Mapping[str, int]) -> Score:
     """The sheet's total: the sum of its items where there are any, else the recorded one. Items that are
     absent span the range; a recorded total that the items allow closes it."""
-    recorded = whole_number(sheet.total.value) if sheet.total is not None else None
-    if recorded is not None and not 0 <= recorded <= full:
-        recorded = None
+    recorded = whole_number(sheet.total)
     known = {
         item: p for item, v in sheet.items.items() if item in maxima and (p := points(item, v)) is not None
     }
     missing = tuple(item for item in maxima if item not in known)
-    if not known:
-        return Score(sheet.when, sheet.references, recorded, recorded, recorded, sheet.not_testable)
     low = sum(known.values())
     high = low + sum(maxima[item] for item in missing)
-    disagrees = recorded is not None and not low <= recorded <= high
-    if recorded is not None and not disagrees and missing:
-        return Score(sheet.when, sheet.references, recorded, recorded, recorded, sheet.not_testable)
-    return Score(sheet.when, sheet.references, low, high, recorded, sheet.not_testable, missing, disagrees)
+    allowed = recorded is not None and low <= recorded <= high
+    if not known or (allowed and missing):
+        return Score(sheet.when, sheet.references, recorded, recorded, sheet.not_testable)
+    contradicted = None if allowed else recorded
+    return Score(sheet.when, sheet.references, low, high, sheet.not_testable, missing, contradicted)
 
 
 def newest(scores: list[Score], at: datetime, within: timedelta) -> Score | None:

@@ -40,7 +40,7 @@ def capd_scores(case: Case) -> list[Score]:
     maxima = dict.fromkeys(reversed_items, most)
     within = timedelta(minutes=float(case.p("grading.ice")["items_within_minutes"]))
     found = sheets(case, "capd_score", tuple(maxima), "capd_not_testable", within)
-    return [score_of(sheet, points, maxima, most * len(maxima)) for sheet in found]
+    return [score_of(sheet, points, maxima) for sheet in found]
 
 
 def capd_at(case: Case, at: datetime) -> Score | None:
@@ -75,9 +75,9 @@ def tell_capd(case: Case) -> Iterator[Finding]:
             values |= {"total_min": score.low, "total_max": score.high}
             items = Items(tuple(Name(i) for i in score.missing_items))
             detail.append(Bullet(msg("range", low=score.low, high=score.high, when=score.when, items=items)))
-    if score.disagrees and score.recorded is not None:
-        values["recorded_total"] = score.recorded
-        detail.append(Bullet(msg("disagrees", recorded=score.recorded)))
+    if score.contradicted is not None:
+        values["recorded_total"] = score.contradicted
+        detail.append(Bullet(msg("disagrees", recorded=score.contradicted)))
     if score.not_testable:
         values["not_testable"] = score.not_testable
         detail.append(Bullet(msg("not-testable", reason=Name(score.not_testable))))

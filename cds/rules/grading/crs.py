@@ -45,7 +45,7 @@ from fhir_mapping.chart import Amount, DrugRecord, LossReason, Observation
 RULE = "grading.crs"
 
 
-def _temperature(observation: Observation) -> Shown:
+def _measured(observation: Observation) -> Shown:
     assert observation.value.quantity is not None
     return as_reported(observation.value.quantity)
 
@@ -93,8 +93,8 @@ def _pressure_text(state: CrsState, limit: Decimal) -> Message:
 
 def _oxygen_text(state: CrsState) -> Message:
     o2 = state.o2
-    if o2.provisional and o2.saturation is not None and o2.saturation.value.quantity is not None:
-        return msg("found.o2.saturation", value=as_reported(o2.saturation.value.quantity), component=o2.low)
+    if o2.saturation is not None:
+        return msg("found.o2.saturation", value=_measured(o2.saturation), component=o2.low)
     if o2.unread:
         return msg("found.o2.unread", component=o2.low)
     if o2.low == 0:
@@ -116,11 +116,11 @@ def _oxygen_text(state: CrsState) -> Message:
 
 def _fever_text(case: Case, state: CrsState) -> Message:
     if state.fever is not None and state.fever.temperature is not None:
-        return msg("found.fever", temperature=_temperature(state.fever.temperature), when=state.fever.when)
+        return msg("found.fever", temperature=_measured(state.fever.temperature), when=state.fever.when)
     if state.fever is not None:
         return msg("found.fever-coded", when=state.fever.when)
     if state.temperature is not None:
-        return msg("found.no-fever", temperature=_temperature(state.temperature), when=state.temperature.when)
+        return msg("found.no-fever", temperature=_measured(state.temperature), when=state.temperature.when)
     return msg("found.no-temperature", hours=_fever_hours(case))
 
 
@@ -153,6 +153,8 @@ def _detail(case: Case, state: CrsState) -> Iterator[Block]:
     yield Bullet(_fever_text(case, state))
     yield Bullet(_pressure_text(state, case.p(RULE)["vitals_max_age_hours"]))
     yield Bullet(_oxygen_text(state))
+    if state.o2.ordered_only:
+        yield Bullet(msg("found.o2.ordered"))
     yield from _conflicts(case, state)
     yield Paragraph(_gate_text(case, state.gate))
     if state.onset is not None:
@@ -208,7 +210,7 @@ def evidence(state: CrsState) -> tuple[Evidence, ...]:
         if state.o2.flow is not None:
             flow = state.o2.flow
             found.append(Evidence(reference, "o2_flow_rate", flow.value, flow.unit))
-        elif state.o2.provisional and state.o2.saturation is not None:
+        elif state.o2.saturation is not None:
             found.append(of_observation(state.o2.saturation))
         else:
             found.append(Evidence(reference, "oxygen_device", state.o2.device or None))
@@ -283,7 +285,7 @@ def _reason(state: CrsState) -> Shown:
     """What decided, with its figures."""
     decided = _decided_by(state)
     if decided == "fever" and state.fever is not None and state.fever.temperature is not None:
-        return msg("reason.fever-at", value=_temperature(state.fever.temperature))
+        return msg("reason.fever-at", value=_measured(state.fever.temperature))
     if decided == "blood-pressure-and-oxygen":
         return Items((_pressure_reason(state.bp), _oxygen_reason(state.o2)))
     if decided == "blood-pressure":
@@ -300,8 +302,8 @@ def _pressure_reason(bp: BloodPressureState) -> Message:
 
 
 def _oxygen_reason(o2: OxygenState) -> Message:
-    if o2.provisional and o2.saturation is not None and o2.saturation.value.quantity is not None:
-        return msg("reason.saturation", value=as_reported(o2.saturation.value.quantity))
+    if o2.saturation is not None:
+        return msg("reason.saturation", value=_measured(o2.saturation))
     if not o2.device:
         return msg("reason.oxygen")
     if o2.flow is not None:

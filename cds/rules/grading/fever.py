@@ -15,7 +15,6 @@ from fhir_mapping.chart import (
     DrugRecord,
     DrugSource,
     DrugState,
-    Flag,
     Moment,
     Observation,
     Route,
@@ -136,10 +135,6 @@ def masking(case: Case, start: datetime, end: datetime) -> tuple[DrugRecord, ...
     """Antipyretic, anticytokine and systemic steroid doses that may have been given in [start, end]."""
     found = given_between(case, start, end, *ANTIPYRETICS, *ANTICYTOKINES, *STEROIDS)
     return (*found, *_scheduled_antipyretics(case, end))
-
-
-def flags_of(observation: Observation | None) -> frozenset[Flag]:
-    return frozenset() if observation is None else observation.flags
 
 
 @lru_cache(maxsize=256)

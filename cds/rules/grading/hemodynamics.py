@@ -21,7 +21,6 @@ from fhir_mapping.chart import (
     DrugRecord,
     DrugSource,
     DrugState,
-    Flag,
     Moment,
     Quantity,
     Route,
@@ -364,8 +363,3 @@ def hypotension_spans(
         together = _distinct(running_at(case, begun), _COUNTED)
         spans.append((max(begun, start), min(finish, end), _pressor_grade(case, len(together))))
     return tuple(sorted(spans))
-
-
-def flags(state: BloodPressureState) -> frozenset[Flag]:
-    """Flaws of the facts behind a component."""
-    return frozenset({Flag.ORDERED_ONLY}) if state.ordered_only else frozenset()

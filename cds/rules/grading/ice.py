@@ -43,7 +43,7 @@ def ice_scores(case: Case) -> list[Score]:
             number = whole_number(value)
             return number if number is not None and 0 <= number <= limits[item] else None
 
-        found.append(score_of(sheet, points, limits, p.int("full_score")))
+        found.append(score_of(sheet, points, limits))
     return found
 
 
@@ -100,9 +100,9 @@ def tell_ice(case: Case) -> Iterator[Finding]:
             detail.append(
                 Bullet(msg("range", low=score.low, high=score.high, when=score.when, items=missing_items))
             )
-    if score.disagrees and score.recorded is not None:
-        values["recorded_total"] = score.recorded
-        detail.append(Bullet(msg("disagrees", recorded=score.recorded)))
+    if score.contradicted is not None:
+        values["recorded_total"] = score.contradicted
+        detail.append(Bullet(msg("disagrees", recorded=score.contradicted)))
     if score.not_testable:
         values["not_testable"] = score.not_testable
         key = "not-testable.unarousable" if score.not_testable == "unarousable" else "not-testable"

@@ -10,7 +10,7 @@ device with unchanged settings, intubation that only protects the airway.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -19,12 +19,10 @@ from cds.rules.grading.fever import hours
 from fhir_mapping.chart import (
     ConditionState,
     EventState,
-    Flag,
     Moment,
     Observation,
     Procedure,
     Quantity,
-    Value,
     frozen,
 )
 
@@ -103,7 +101,7 @@ class DeviceRecord:
     reference: str
     flow: Quantity | None = None
     lasting: bool = False  # holds over its own period, whatever device is recorded meanwhile
-    flags: frozenset[Flag] = frozenset()
+    ordered_only: bool = False
 
     @property
     def kind(self) -> Support:
@@ -114,7 +112,7 @@ class DeviceRecord:
 class OxygenState:
     """The hypoxia component at one time: `low` <= truth <= `high`.
 
-    `provisional`: from the saturation alone. `open_ended`: the device is unknown, so only "at least" holds.
+    `saturation` is set where it alone decides. `open_ended`: the device is unknown, so only "at least" holds.
     `flow_missing` / `device_missing` name what a narrower answer needs.
     """
 
@@ -123,7 +121,6 @@ class OxygenState:
     device: str = ""
     flow: Quantity | None = None
     references: tuple[str, ...] = ()
-    provisional: bool = False
     open_ended: bool = False
     flow_missing: bool = False
     device_missing: bool = False
@@ -132,43 +129,34 @@ class OxygenState:
     mask_low_flow: bool = False  # a mask at a flow that a cannula would grade 2, or at an unknown flow
     excluded: tuple[str, ...] = ()  # devices not counted: home device, airway protection
     saturation: Observation | None = None
-    flags: frozenset[Flag] = field(default=frozenset())
+    ordered_only: bool = False
+
+    @property
+    def provisional(self) -> bool:
+        return self.saturation is not None
 
 
 # --- records
 
 
-def _codes(value: Value | None) -> tuple[str, ...]:
-    return () if value is None else tuple(c for c in value.codes if c in _KIND)
-
-
-def _flow_in(observation: Observation) -> Quantity | None:
-    if observation.concept == "o2_flow_rate":
-        return observation.value.quantity
-    value = observation.component("o2_flow_rate")
-    return None if value is None else value.quantity
-
-
-def _devices_in(observation: Observation) -> tuple[str, ...]:
-    if observation.concept == "oxygen_device":
-        return _codes(observation.value)
-    found = [c for value in observation.components.get("oxygen_device", ()) for c in _codes(value)]
-    if not found and observation.concept == "o2_flow_rate":
-        found = [d for d in sorted(observation.devices) if d in _KIND]
-    return tuple(found)
+def _named(observation: Observation) -> tuple[str, ...]:
+    return tuple(c for c in observation.value.codes if c in _KIND)
 
 
 def _of_observations(case: Case, longest: timedelta) -> list[DeviceRecord]:
-    records = []
-    for concept in ("oxygen_device", "o2_flow_rate", "spo2", "sao2"):
-        for o in case.chart.series(concept):
-            flow = _flow_in(o)
-            for device in _devices_in(o):
-                start = o.when.earliest
-                records.append(
-                    DeviceRecord(start, o.when.latest + longest, device, o.reference, flow, flags=o.flags)
-                )
-    return records
+    """Devices as charted, with the flow of the same Observation. The device of a flow Observation counts
+    where it names none itself."""
+    series = case.chart.series
+    named = [(o, device) for o in series("oxygen_device") for device in _named(o)]
+    told = {o.reference for o, _ in named}
+    for o in series("o2_flow_rate"):
+        if o.reference not in told:
+            named += [(o, device) for device in sorted(o.devices & _KIND.keys())]
+    flows = {reference: flow for _, flow, reference in _flows(case)}
+    return [
+        DeviceRecord(o.when.earliest, o.when.latest + longest, device, o.reference, flows.get(o.reference))
+        for o, device in named
+    ]
 
 
 def _of_procedure(procedure: Procedure, case: Case, longest: timedelta) -> list[DeviceRecord]:
@@ -205,7 +193,7 @@ def _ordered(case: Case) -> list[DeviceRecord]:
                     case.now + timedelta(microseconds=1),
                     concept,
                     order.reference,
-                    flags=frozenset({Flag.ORDERED_ONLY}),
+                    ordered_only=True,
                 )
             )
     return records
@@ -223,13 +211,13 @@ def device_records(case: Case) -> tuple[DeviceRecord, ...]:
 
 @once_per_case
 def _flows(case: Case) -> tuple[tuple[Moment, Quantity, str], ...]:
-    found = []
-    for concept in ("o2_flow_rate", "spo2", "sao2", "oxygen_device"):
-        for o in case.chart.series(concept):
-            flow = _flow_in(o)
-            if flow is not None:
-                found.append((o.when, flow, o.reference))
-    return tuple(sorted(found, key=lambda f: (f[0].latest, f[2])))
+    """Oxygen flows, oldest first; of one instant the highest last."""
+    found = [
+        (o.when, o.value.quantity, o.reference)
+        for o in case.chart.series("o2_flow_rate")
+        if o.value.quantity is not None
+    ]
+    return tuple(sorted(found, key=lambda f: (f[0].latest, f[1].value, f[2])))
 
 
 @once_per_case
@@ -257,7 +245,7 @@ def _excluded(case: Case, at: datetime, since: datetime) -> frozenset[str]:
                 if condition.state is ConditionState.ACTIVE and before:
                     found |= devices
         for procedure in chart.procedures.of("cpap", "bipap", "niv"):
-            if "sleep_apnea" in procedure.purposes:
+            if "sleep_apnea" in procedure.reasons:
                 found |= _SLEEP
         sleep = [c for c in chart.conditions.of("sleep_apnea") if c.state is ConditionState.ACTIVE]
         if any(c.onset is None or c.onset.latest < since for c in sleep) and any(
@@ -280,12 +268,8 @@ def _protects_airway(case: Case, at: datetime, since: datetime) -> bool:
         over = end is not None and start.latest < end.latest <= at
         if start.latest >= since and not over:
             begun.append((start.latest, procedure))
-    newest = max(
-        ((when, p) for when, p in begun if "intubation" in p.concepts), key=lambda b: b[0], default=None
-    )
-    counted = [p for _, p in begun if "intubation" not in p.concepts]
-    if newest is not None:
-        counted.append(newest[1])
+    newest = max((when for when, p in begun if "intubation" in p.concepts), default=None)
+    counted = [p for when, p in begun if when == newest or "intubation" not in p.concepts]
     return any("purpose_airway_protection" in p.purposes for p in counted)
 
 
@@ -308,11 +292,9 @@ def _in_force(case: Case, at: datetime) -> tuple[DeviceRecord, ...]:
     group = []
     while index and starts[index - 1] == newest:
         index -= 1
-        if observed[index].until > at:
+        if observed[index].until >= at:
             group.append(observed[index])
-    running = [
-        r for r in _procedures(case) if r.start <= at < r.until and (not group or r.until > group[0].start)
-    ]
+    running = [r for r in _procedures(case) if r.start <= at < r.until]
     return tuple(group + running)
 
 
@@ -322,7 +304,7 @@ def _in_force(case: Case, at: datetime) -> tuple[DeviceRecord, ...]:
 def _graded(case: Case, record: DeviceRecord, flow: Quantity | None) -> OxygenState:
     p = case.p("grading.crs")
     kind, limit = record.kind, p["cannula_flow_l_min"]
-    base = OxygenState(0, 0, record.concept, flow, (record.reference,), flags=record.flags)
+    base = OxygenState(0, 0, record.concept, flow, (record.reference,), ordered_only=record.ordered_only)
     if kind is Support.NONE:
         return base
     above = None if flow is None else flow.above(limit)
@@ -357,7 +339,7 @@ def _paired_flow(
 def _unread_device(case: Case, at: datetime, start: datetime) -> str:
     """Reference of the newest device record of the window, where its value is text that names no device."""
     newest = case.chart.series("oxygen_device").latest(at, at - start)
-    if newest is None or _devices_in(newest) or not newest.value.text:
+    if newest is None or _named(newest) or not newest.value.text:
         return ""
     return newest.reference
 
@@ -391,27 +373,25 @@ def oxygen_at(case: Case, at: datetime, since: datetime) -> OxygenState:
     left_out = _excluded(case, at, since) if held else frozenset()
     counted = tuple(r for r in held if r.concept not in left_out)
     excluded = tuple(sorted({r.concept for r in in_force} & left_out))
-    states = [_graded(case, r, r.flow if r.flow is not None else flow) for r in counted]
+    newer = flow_reference not in {
+        r.reference for r in held
+    }  # turned up or down since the device was charted
+    states = [_graded(case, r, flow if newer or r.flow is None else r.flow) for r in counted]
     if none_flowing:
         assert flow_time is not None
         states = [s for s in states if _KIND[s.device] in (Support.POSITIVE_PRESSURE, Support.VENTILATED)]
     elif flow is not None and not in_force:
         above = flow.above(limit)
-        states.append(
-            OxygenState(
-                3 if above else 2, 4, "", flow, (flow_reference,), open_ended=True, device_missing=True
-            )
-        )
+        low = 3 if above else 2
+        states.append(OxygenState(low, 4, flow=flow, open_ended=True, device_missing=True))
     saturation = _saturation(case, at, start)
     best = max(states, key=lambda s: (s.low, s.high), default=None)
     if best is not None and best.low > 0:
         references = tuple(dict.fromkeys((*best.references, *((flow_reference,) if best.flow else ()))))
-        return replace(best, references=references, excluded=excluded, saturation=saturation)
+        return replace(best, references=references, excluded=excluded)
     enriched, fio2_reference = _fio2_above_air(case, at, start)
     if enriched and not in_force:
-        return OxygenState(
-            2, 4, references=(fio2_reference,), open_ended=True, device_missing=True, saturation=saturation
-        )
+        return OxygenState(2, 4, references=(fio2_reference,), open_ended=True, device_missing=True)
     percent = None if saturation is None else saturation.value.quantity
     low_percent = percent is not None and percent.below(p["spo2_room_air_pct"])
     if unread := _unread_device(case, at, start):
@@ -422,16 +402,13 @@ def oxygen_at(case: Case, at: datetime, since: datetime) -> OxygenState:
             open_ended=True,
             device_missing=True,
             unread=True,
-            saturation=saturation,
         )
     if saturation is not None and low_percent and not excluded:
-        return OxygenState(2, 2, references=(saturation.reference,), provisional=True, saturation=saturation)
+        return OxygenState(2, 2, references=(saturation.reference,), saturation=saturation)
     references = best.references if best is not None else ()
     recorded = bool(in_force) or flow is not None or saturation is not None or enriched is not None
     device = best.device if best is not None else ""
-    return OxygenState(
-        0, 0, device, references=references, recorded=recorded, excluded=excluded, saturation=saturation
-    )
+    return OxygenState(0, 0, device, references=references, recorded=recorded, excluded=excluded)
 
 
 def oxygen_spans(
