@@ -100,6 +100,6 @@ def tell_capd(case: Case) -> Iterator[Finding]:
         summary=msg("summary"),
         detail=tuple(detail),
         values=values,
-        evidence=tuple(Evidence(r, "capd_score", score.low, "", score.when) for r in score.references),
+        evidence=tuple(Evidence(r, "capd_score", score.low, effective=score.when) for r in score.references),
         missing=tuple(Missing(i) for i in score.missing_items),
     )

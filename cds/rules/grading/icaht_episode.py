@@ -329,7 +329,7 @@ def icaht_now(case: Case) -> IcahtState | None:
     return IcahtState(
         day,
         _early(case, counts, day, died_on),
-        _late(case, counts, day) if day > LAST_EARLY_DAY else None,
+        _late(case, counts, day),
         counts,
         why,
         when,

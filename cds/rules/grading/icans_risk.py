@@ -13,7 +13,6 @@ from cards.finding import (
     Indicator,
     Items,
     Message,
-    Missing,
     Outcome,
     Paragraph,
     msg,
@@ -175,7 +174,6 @@ def predict_icans(case: Case) -> Iterator[Finding]:
         evidence += [of_observation(hot), unstable]
     detail += [Bullet(msg(f"factor.{key}")) for key in names]
     evidence += [fact for _, fact in factors]
-    missing: tuple[Missing, ...] = ()
     infused = course.last_infused
     hour_unknown = infused is not None and infused.when is not None and not infused.when.exact
     if hour_unknown:
@@ -204,5 +202,4 @@ def predict_icans(case: Case) -> Iterator[Finding]:
         detail=tuple(detail),
         values=dict(values.items()),
         evidence=tuple(dict.fromkeys(e for e in evidence if e.reference)),
-        missing=missing,
     )

@@ -17,7 +17,7 @@ from cds.rules.grading.bedside import Score, newest, score_of, sheets, whole_num
 from cds.rules.grading.fever import hours
 from cds.rules.grading.instrument import Instrument, instrument
 from cds.rules.grading.sedation import sedation_at
-from fhir_mapping.chart import LossReason, Value
+from fhir_mapping.chart import Value
 
 RULE = "grading.ice"
 
@@ -121,6 +121,6 @@ def tell_ice(case: Case) -> Iterator[Finding]:
         summary=msg("summary"),
         detail=tuple(detail),
         values=values,
-        evidence=tuple(Evidence(r, "ice_score", score.low, "", score.when) for r in score.references),
-        missing=tuple(Missing(i, LossReason.NOT_ON_CHART) for i in score.missing_items),
+        evidence=tuple(Evidence(r, "ice_score", score.low, effective=score.when) for r in score.references),
+        missing=tuple(Missing(i) for i in score.missing_items),
     )
