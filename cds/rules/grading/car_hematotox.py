@@ -140,10 +140,7 @@ def hematotox(case: Case) -> Score | None:
 def recorded_score(case: Case) -> tuple[int, Observation] | None:
     """The score as a clinician recorded it (S17), newest first."""
     for observation in reversed(case.chart.series("car_hematotox")):
-        value = observation.value
-        number = value.number
-        if number is None and value.quantity is not None and not value.quantity.comparator:
-            number = int(value.quantity.value)
+        number = observation.value.number
         if number is not None and 0 <= number <= 7:
             return number, observation
     return None
