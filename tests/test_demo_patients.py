@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import httpx
 import pytest
@@ -88,6 +89,58 @@ async def test_the_order_of_entries_never_matters(path: Path, service: str) -> N
     keys = list(prefetch)
     dice.shuffle(keys)
     assert await _ask(saved, service, prefetch={key: prefetch[key] for key in keys}) == usual
+
+
+def _address(name: str) -> str:
+    return f"urn:uuid:{uuid5(NAMESPACE_URL, name)}"
+
+
+def _by_address(prefetch: Json) -> Json:
+    """As a collection Bundle refers to its own entries: by address instead of by id."""
+    names = {
+        f"{entry['resource']['resourceType']}/{entry['resource']['id']}"
+        for value in prefetch.values()
+        if isinstance(value, dict)
+        for entry in value.get("entry", [])
+    }
+    names.add(f"Patient/{prefetch['patient']['id']}")
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, list):
+            return [renamed(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        reference = value.get("reference")
+        return {key: renamed(one) for key, one in value.items()} | (
+            {"reference": _address(reference)} if reference in names else {}
+        )
+
+    def bundle(resources: list[Json]) -> Json:
+        entries = [
+            {
+                "fullUrl": _address(f"{one['resourceType']}/{one['id']}"),
+                "resource": renamed(one),
+            }
+            for one in resources
+        ]
+        return {"resourceType": "Bundle", "type": "collection", "entry": entries}
+
+    return {
+        key: bundle([entry["resource"] for entry in value["entry"]])
+        if isinstance(value, dict) and value.get("entry")
+        else bundle([value])
+        if key == "patient"
+        else value
+        for key, value in prefetch.items()
+    }
+
+
+@pytest.mark.parametrize(("path", "service"), CALLS[::5], ids=lambda v: v.stem if isinstance(v, Path) else v)
+async def test_references_by_address_are_references_by_id(path: Path, service: str) -> None:
+    saved = _load(path)
+    prefetch = await _prefetch(saved, service)
+    expected = await _ask(saved, service, prefetch=prefetch)
+    assert await _ask(saved, service, prefetch=_by_address(prefetch)) == expected
 
 
 @pytest.mark.parametrize(("path", "service"), CALLS, ids=lambda v: v.stem if isinstance(v, Path) else v)

@@ -24,6 +24,7 @@ from cds.prefetch.keys import PATIENT
 from cds.prefetch.offered import OfferedTypes
 from cds.prefetch.plan import Plan, Template, substituted
 from cds.prefetch.states import Empty, Failed, Found, KeyState, NotAsked, Reason, joined, read
+from cds.protocol.addresses import readdressed
 from cds.protocol.errors import IssueCode, ProtocolError
 from cds.protocol.request import HookRequest, Note
 from fhir_mapping.read.pool import parse_reference
@@ -119,11 +120,12 @@ class Resolver:
             raise ValueError("now needs a zone")
         reader = Reader(self._client, target, now, zone, deadline, self._limits.pages)
         call = _Call(request, plan, reader, None if target is not None else no_server)
+        prefetch = readdressed(request.prefetch)
         for template in plan.templates:
-            if template.name in request.prefetch:
-                self._given(call, template, request.prefetch[template.name])
+            if template.name in prefetch:
+                self._given(call, template, prefetch[template.name])
         names = {template.name for template in plan.templates}
-        for name, value in request.prefetch.items():
+        for name, value in prefetch.items():
             if name not in names:
                 page = read_page(value)
                 call.extra += page.matches

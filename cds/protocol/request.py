@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from cds.protocol.addresses import readdressed
 from cds.protocol.errors import IssueCode, ProtocolError, invalid, required
 from cds.protocol.hooks import HOOKS, FieldKind, HookSpec, Presence
 
 Json = Mapping[str, Any]
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_UUID_URN = "urn:uuid:"
 _REFERENCE = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[^/]*)?$")
 _LONGEST = 255  # characters of an id or hookInstance
 # Nothing that a rule reads hangs on them, and EHRs leave them out (chart-facts section 18).
@@ -92,6 +92,7 @@ def parse_request(body: object, hook: str) -> HookRequest:
         raise required("context")
     if not isinstance(context, dict):
         raise invalid("a JSON object is expected", "context")
+    context = readdressed(context)
     spec = HOOKS[hook]
     _check_required(context, spec)
     patient_id = _bare_id(context, "patientId", "Patient", notes)
@@ -185,15 +186,8 @@ def _resources(context: Json, name: str, spec: HookSpec) -> tuple[tuple[Json, ..
     for entry in entries:
         resource = entry.get("resource", entry) if isinstance(entry, dict) else None
         if isinstance(resource, dict) and isinstance(resource.get("resourceType"), str):
-            found.append(_identified(resource, entry.get("fullUrl")))
+            found.append(resource)
     return tuple(found), len(entries) - len(found)
-
-
-def _identified(resource: Json, address: object) -> Json:
-    """A resource that has no id yet takes the one of its `urn:uuid:` address, by which others refer to it."""
-    if resource.get("id") or not isinstance(address, str) or not address.startswith(_UUID_URN):
-        return resource
-    return {**resource, "id": address.removeprefix(_UUID_URN)}
 
 
 def _entries(value: object, path: str) -> list[Any]:
