@@ -20,14 +20,15 @@ DAILY = frozenset({"filgrastim", "lenograstim", "tbo_filgrastim", "molgramostim"
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """G-CSF of this course. `days` is the current unbroken run of calendar days with a dose, counted back
-    from the last one; `days_at_dose` those at the full dose (None: a dose or the weight is unknown)."""
+    """G-CSF of this course. `given` holds the long-acting ones too; `days` is the current unbroken run of
+    calendar days with a daily one, counted back from the last; `days_at_dose` those at the full dose (None: a
+    dose or the weight is unknown)."""
 
     given: tuple[DrugRecord, ...]
     last: date | None
     days: int
     days_at_dose: int | None
-    current: bool  # a dose today or yesterday, or an order in force
+    current: bool  # a daily dose today or yesterday, a long-acting one that still works, or an order in force
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +78,19 @@ def gcsf_course(case: Case) -> Course:
     start = therapy_start(case)
     if start is None:
         return Course((), None, 0, 0, False)
-    given = tuple(d for d in doses_since(case, start, *G_CSF) if DAILY & set(d.ingredients))
+    given = doses_since(case, start, *G_CSF)
     by_day: dict[date, list[DrugRecord]] = {}
+    current = bool(case.chart.active_drugs(*G_CSF))
     for record in given:
         assert record.timing.first is not None
-        by_day.setdefault(record.timing.first.date, []).append(record)
-    ordered = any(DAILY & set(d.ingredients) for d in case.chart.active_drugs(*G_CSF))
+        on = record.timing.first.date
+        daily = bool(DAILY & set(record.ingredients))
+        works = 1 if daily else case.p(RULE).int("long_acting_days")
+        current = current or case.today - on <= timedelta(days=works)
+        if daily:
+            by_day.setdefault(on, []).append(record)
     if not by_day:
-        return Course((), None, 0, 0, ordered)
+        return Course(given, None, 0, 0, current)
     last = max(by_day)
     days, at_dose, unknown = 0, 0, False
     full = case.p(RULE)["gcsf_ug_per_kg"] * (1 - case.p(RULE)["dose_tolerance"])
@@ -98,9 +104,7 @@ def gcsf_course(case: Case) -> Course:
         elif at_dose == days - 1 and sum(known) >= full:
             at_dose = days
         day -= timedelta(days=1)
-    return Course(
-        given, last, days, None if unknown else at_dose, ordered or case.today - last <= timedelta(days=1)
-    )
+    return Course(given, last, days, None if unknown else at_dose, current)
 
 
 @once_per_case

@@ -38,6 +38,7 @@ from cds.rules.dosing.gcsf import (
     refractory,
     ug_per_kg,
 )
+from cds.rules.dosing.steroid_course import doses_per_day
 from cds.rules.evidence import of_observation
 from cds.rules.grading.cart_hlh_2018 import cart_hlh
 from cds.rules.grading.crs_episode import crs_now
@@ -114,6 +115,12 @@ def _stored_cells(case: Case) -> bool | None:
     return None if found is None else found.value.yes
 
 
+def _low(case: Case) -> bool | None:
+    """ANC below the limit of treatment; None where no count, or only a bound, says."""
+    count = neutrophils(case)
+    return None if count is None else count.below(case.p(RULE)["therapeutic_below"])
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One applicable row of the table."""
@@ -130,8 +137,7 @@ def steps(case: Case) -> tuple[Step, ...]:
         return ()
     p = case.p(RULE)
     day = (case.today - day0).days
-    count = neutrophils(case)
-    low = count is not None and count.below(p["therapeutic_below"]) is True
+    low = _low(case) is True
     unresponsive = low and refractory(case) is True
     found: list[Step] = []
     if (
@@ -156,7 +162,7 @@ def steps(case: Case) -> tuple[Step, ...]:
         found.append(Step("3", Indicator.CRITICAL if febrile else Indicator.WARNING))
     elif prophylaxis_due(case):
         found.append(Step("4" if hyperinflammation(case) else "1", Indicator.INFO))
-    elif icaht_risk(case) is Risk.LOW_BY_SCORE and count is not None and day <= p.int("prophylaxis_to_day"):
+    elif _low(case) is False and icaht_risk(case) is Risk.LOW_BY_SCORE and day <= p.int("prophylaxis_to_day"):
         found.append(Step("2", Indicator.INFO))
     return tuple(found)
 
@@ -217,7 +223,10 @@ def _suggestions(case: Case, found: tuple[Step, ...]) -> tuple[tuple[Suggestion,
 
 
 def _facts(case: Case) -> tuple[dict[str, Value], tuple[Evidence, ...]]:
-    values: dict[str, Value] = {"icaht_grade": _grade(case), "gcsf_days": gcsf_course(case).days}
+    course = gcsf_course(case)
+    values: dict[str, Value] = {"icaht_grade": _grade(case), "gcsf_days": course.days}
+    if course.days_at_dose is not None:
+        values["gcsf_days_at_dose"] = course.days_at_dose
     evidence: tuple[Evidence, ...] = course_evidence(case)
     count = neutrophils(case)
     if count is not None:
@@ -246,6 +255,11 @@ def _advice(case: Case) -> Iterator[Finding]:
     worst = max(found, key=lambda step: step.indicator.rank)
     figures = _figures(case)
     lines: list[Block] = [Bullet(Message(f"step.{step.row}", figures)) for step in found]
+    course = gcsf_course(case)
+    if course.days_at_dose is not None and course.days_at_dose < course.days:
+        lines.append(
+            Bullet(Message("gcsf-below", {**figures, "given": course.days, "full": course.days_at_dose}))
+        )
     yield Finding(
         rule=RULE,
         outcome=Outcome.ADVISE,
@@ -285,34 +299,34 @@ def _checked(
     )
 
 
+def _planned_day(case: Case, draft: DrugRecord) -> int:
+    """Day after the infusion on which the draft begins."""
+    day0 = case.chart.course.last_day0
+    begins = case.today if draft.timing.first is None else draft.timing.first.date
+    return 0 if day0 is None else (begins - day0).days
+
+
 def _check_gcsf(case: Case, draft: DrugRecord) -> Finding:
     p = case.p(RULE)
-    day0 = case.chart.course.last_day0
-    day = 0 if day0 is None else (case.today - day0).days
-    count = neutrophils(case)
-    low = count is not None and count.below(p["therapeutic_below"]) is True
+    day = _planned_day(case, draft)
+    low = _low(case)
     if hyperinflammation(case):
         return _checked(draft, Outcome.REVIEW, Indicator.WARNING, msg("order.hyperinflammation"), case, "4")
     if not low and day < p.int("prophylaxis_from_day"):
-        return _checked(
-            draft,
-            Outcome.TOO_EARLY,
-            Indicator.WARNING,
-            Message("order.too-early", {**_figures(case), "day": day}),
-            case,
-            "early",
-        )
-    dose = ug_per_kg(case, draft)
-    daily = bool(DAILY & set(draft.ingredients))
-    if dose is None and daily:
-        return _unchecked(case, draft)
-    if dose is not None and daily:
+        text = Message("order.too-early", {**_figures(case), "day": day})
+        early = _checked(draft, Outcome.TOO_EARLY, Indicator.WARNING, text, case, "early")
+        return replace(early, missing=(Missing("anc"),)) if low is None else early
+    if DAILY & set(draft.ingredients):
+        dose = ug_per_kg(case, draft)
+        if dose is None:
+            return _unchecked(case, draft)
+        daily = dose * (doses_per_day(draft.timing) or 1)
         full = p["gcsf_ug_per_kg"]
-        if dose < full * (1 - p["dose_tolerance"]):
-            shown = Amount(dose.quantize(Decimal("0.1")), "ug/kg")
+        if daily < full * (1 - p["dose_tolerance"]):
+            shown = Amount(daily.quantize(Decimal("0.1")), "ug/kg")
             text = msg("order.low-dose", dose=shown, per=Amount(full, "ug/kg"))
             return _checked(draft, Outcome.WRONG_DOSE, Indicator.WARNING, text, case, "low-dose")
-    if not low and icaht_risk(case) is Risk.LOW_BY_SCORE:
+    if low is False and icaht_risk(case) is Risk.LOW_BY_SCORE:
         return _checked(
             draft, Outcome.REVIEW, Indicator.INFO, Message("order.not-needed", _figures(case)), case, "2"
         )
@@ -330,7 +344,7 @@ def _unchecked(case: Case, draft: DrugRecord) -> Finding:
 
 
 def _check_tpo(case: Case, draft: DrugRecord) -> Finding:
-    day = case.chart.course.last_day(case.today) or 0
+    day = _planned_day(case, draft)
     if refractory(case) is True and day >= case.p(RULE).int("tpo_from_day"):
         return _checked(draft, Outcome.PASS, None, msg("order.pass"), case, "7")
     return _checked(

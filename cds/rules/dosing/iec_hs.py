@@ -67,6 +67,7 @@ Value = str | int | bool | Decimal | date | datetime
 _ANTI_IL6 = ("tocilizumab", "siltuximab")
 _LATER_LINES = ("ruxolitinib", "etoposide", "emapalumab", "methylprednisolone")
 _JUDGED = ("anakinra", *_LATER_LINES, "dexamethasone")
+_MOST_A_DAY = {"anakinra": 4, "ruxolitinib": 2}  # doses a day, as the sources give them
 _OUTCOMES = {
     Row.OBSERVE: Outcome.CONTINUE,
     Row.LINE_1: Outcome.START,
@@ -85,7 +86,14 @@ def _doses(case: Case, plan: Plan) -> tuple[Dose, ...]:
     if plan.row is Row.LINE_2:
         return (anakinra_second(case),) if mas else (anakinra_second(case), ruxolitinib_dose(case))
     if plan.row is Row.LINE_3:
-        others = () if mas else (ruxolitinib_dose(case), _next_emapalumab(case, plan))
+        if mas:
+            return (etoposide_dose(case),)
+        used = bool(own_drugs(case, plan.state, "ruxolitinib"))
+        others = (
+            (_next_emapalumab(case, plan),)
+            if used
+            else (ruxolitinib_dose(case), _next_emapalumab(case, plan))
+        )
         return (etoposide_dose(case), *others)
     return ()
 
@@ -339,12 +347,9 @@ def _check_dexamethasone(case: Case, plan: Plan | None, draft: DrugRecord) -> Fi
     """The daily dose: an adult's by text and figure, a child's by body surface."""
     p = case.p(RULE)
     right, mg = dexamethasone_dose(case), _drafted_mg(case, draft)
-    if mg is None and (draft.dose is None or draft.dose.amount is None):
-        fault = Fault("dose", Outcome.CANNOT_CHECK, Indicator.WARNING, msg("summary.cannot-check"))
-        return _finding(case, plan, draft, [fault], (unread_dose(draft, "dexamethasone"),))
     if mg is None or right.mg is None:
         fault = Fault("dose", Outcome.CANNOT_CHECK, Indicator.WARNING, msg("summary.cannot-check"))
-        return _finding(case, plan, draft, [fault], right.missing or dosing_weight(case).missing)
+        return _finding(case, plan, draft, [fault], _unread(case, draft) if mg is None else right.missing)
     low, high = right.mg, right.mg
     if is_adult(case):
         mas = plan is not None and plan.pathway is not Pathway.IEC_HS
@@ -422,20 +427,28 @@ def _drafted_mg(case: Case, draft: DrugRecord) -> Decimal | None:
     if amount.unit == "mg":
         return amount.value
     if amount.unit == "mg/kg":
-        weight = emapalumab_dose(case, None, case.today).basis
-        return None if weight is None else amount.value * weight.measure.value
+        weight = dosing_weight(case).value
+        return None if weight is None else amount.value * weight
     if amount.unit == "mg/m2":
         area = body_surface(case).value
         return None if area is None else amount.value * area
     return None
 
 
+def _unread(case: Case, draft: DrugRecord) -> tuple[Missing, ...]:
+    """What a draft without a dose in mg lacks: a readable dose, or the measure that it is written by."""
+    amount = draft.dose.amount if draft.dose is not None else None
+    if amount is not None and amount.unit == "mg/kg":
+        return dosing_weight(case).missing
+    if amount is not None and amount.unit == "mg/m2":
+        return body_surface(case).missing
+    return (unread_dose(draft, _drug(draft)),)
+
+
 def _unreadable(case: Case, draft: DrugRecord) -> tuple[Missing, ...] | None:
     """What keeps the dose from being read or compared; None where it was judged."""
     if _drafted_mg(case, draft) is None:
-        if draft.dose is None or draft.dose.amount is None:
-            return (unread_dose(draft, _drug(draft)),)
-        return _right(case, None, draft).missing
+        return _unread(case, draft)
     right = _right(case, iec_hs_plan(case), draft)
     return right.missing or None if right.mg is None else None
 
@@ -468,10 +481,10 @@ def _bounds(case: Case, plan: Plan | None, draft: DrugRecord, right: Decimal) ->
         low = min(first, p["anakinra_text_low_mg_day"] / 4 if is_adult(case) else first)
         if is_adult(case):
             return low, max(first, p["anakinra_second_mg"], p["anakinra_text_high_mg_day"] / 2)
-        weight = emapalumab_dose(case, None, case.today).basis
+        weight = dosing_weight(case).value
         most = p["anakinra_second_mg"]
         if weight is not None:
-            most = min(most, p["anakinra_child_max_mg_per_kg_dose"] * weight.measure.value)
+            most = min(most, p["anakinra_child_max_mg_per_kg_dose"] * weight)
         return low / 2, max(most, right)
     if drug == "etoposide":
         per = p["etoposide_mg_per_m2"]
@@ -494,7 +507,7 @@ def _dose_faults(case: Case, plan: Plan | None, draft: DrugRecord) -> Iterator[F
     share = p["tolerance_pct"] / 100
     shown: dict[str, Shown] = {"drug": Name(_drug(draft)), "dose": Amount(mg.quantize(Decimal("0.1")), "mg")}
     per_day = doses_per_day(draft.timing)
-    most_day = high * 4 if "anakinra" in draft.concepts and is_adult(case) else None
+    most_day = high * _MOST_A_DAY[_drug(draft)] if _drug(draft) in _MOST_A_DAY else None
     if mg > high * (1 + share):
         indicator = Indicator.CRITICAL if mg > 2 * high else Indicator.WARNING
         limit = Amount(high.quantize(Decimal("0.1")), "mg")

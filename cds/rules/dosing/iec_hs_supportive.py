@@ -58,37 +58,47 @@ def _newest(case: Case, concept: str) -> Observation | None:
     return case.chart.series(concept).latest(case.now, within, lambda o: o.value.quantity is not None)
 
 
-def _products(case: Case) -> Iterator[Action]:
+def _rows(
+    case: Case, concept: str, quantity: Quantity, bleeding: bool
+) -> tuple[tuple[str, bool | None], ...]:
+    """The rows that a value answers, each with its answer; None where a bound ("<8") leaves it open."""
     p = case.p(RULE)
+    if concept == "hemoglobin":
+        return (("hb", quantity.at_most(p["hemoglobin_g_dl"])),)
+    if concept == "platelets":
+        return (("platelets", quantity.below(p["platelets_bleeding"]) if bleeding else False),)
+    if concept == "fibrinogen":
+        limit = p["fibrinogen_bleeding_mg_dl"] if bleeding else p["fibrinogen_mg_dl"]
+        return (("fibrinogen", quantity.at_most(limit)),)
+    plasma = quantity.above(p["inr_plasma"])
+    vitamin_k = quantity.above(p["inr_vitamin_k"])
+    return (("inr-plasma", plasma), ("inr-vitamin-k", False if plasma else vitamin_k))
+
+
+def _products(case: Case) -> tuple[tuple[Action, ...], tuple[Missing, ...]]:
+    """The rows that are due by the values of the last day, and the values that lack or decide nothing."""
     bleeding = bleeding_now(case).present is True
-
-    def due(row: str, found: Observation, answer: bool | None) -> Iterator[Action]:
-        if answer:
-            yield Action(row, found.value.quantity, (of_observation(found),))
-
+    due: list[Action] = []
+    missing: list[Missing] = []
     for concept in LABS:
         found = _newest(case, concept)
         quantity = found.value.quantity if found is not None else None
         if found is None or quantity is None:
+            old = case.chart.latest(concept)
+            reason = LossReason.NOT_ON_CHART if old is None else LossReason.STALE
+            missing.append(Missing(concept, reason, "" if old is None else old.reference))
             continue
-        if concept == "hemoglobin":
-            yield from due("hb", found, quantity.at_most(p["hemoglobin_g_dl"]))
-        elif concept == "platelets" and bleeding:
-            yield from due("platelets", found, quantity.below(p["platelets_bleeding"]))
-        elif concept == "fibrinogen":
-            limit = p["fibrinogen_bleeding_mg_dl"] if bleeding else p["fibrinogen_mg_dl"]
-            yield from due("fibrinogen", found, quantity.at_most(limit))
-        elif concept == "inr":
-            plasma = quantity.above(p["inr_plasma"])
-            yield from due("inr-plasma", found, plasma)
-            if not plasma:
-                yield from due("inr-vitamin-k", found, quantity.above(p["inr_vitamin_k"]))
+        answers = _rows(case, concept, quantity, bleeding)
+        due += [Action(row, quantity, (of_observation(found),)) for row, answer in answers if answer]
+        if any(answer is None for _, answer in answers):
+            missing.append(Missing(concept, LossReason.NOT_ON_CHART, found.reference))
+    return tuple(due), tuple(missing)
 
 
 def _warnings(case: Case, state: IecHsState) -> Iterator[Action]:
     counts = neutrophils(case)
     low = counts is not None and counts.below(case.p(RULE)["anc_due_ul"])
-    if gcsf_course(case).current or case.chart.active_drugs("class_csf") or low:
+    if gcsf_course(case).current or low:
         facts = course_evidence(case)
         if counts is not None:
             facts = (*facts, of_observation(counts.observation))
@@ -131,23 +141,13 @@ def _detail(case: Case, actions: tuple[Action, ...], bleeding: bool | None) -> I
     yield Paragraph(msg("irradiated"))
 
 
-def _missing(case: Case) -> tuple[Missing, ...]:
-    found = []
-    for concept in LABS:
-        if _newest(case, concept) is None:
-            old = case.chart.latest(concept)
-            reason = LossReason.NOT_ON_CHART if old is None else LossReason.STALE
-            found.append(Missing(concept, reason, "" if old is None else old.reference))
-    return tuple(found)
-
-
 @rule(RULE)
 def support(case: Case) -> Iterator[Finding]:
     """What the values of the last 24 h ask for while IEC-HS is at least probable."""
     state = iec_hs_now(case)
     if state is None or not (state.open_episode or state.status.rank >= Status.PROBABLE.rank):
         return
-    products = tuple(_products(case))
+    products, missing = _products(case)
     actions = (*products, *_warnings(case, state))
     bleeding = bleeding_now(case)
     indicator = None
@@ -166,7 +166,7 @@ def support(case: Case) -> Iterator[Finding]:
             "bleeding": words[bleeding.present],
         },
         evidence=tuple(dict.fromkeys((*bleeding.evidence, *(e for a in actions for e in a.evidence)))),
-        missing=_missing(case),
+        missing=missing,
         suggestions=_suggestions(products),
         selection=Selection.ANY,
     )
