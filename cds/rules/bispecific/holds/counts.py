@@ -24,10 +24,12 @@ from cds.rules.bispecific.holds.results import (
 from cds.rules.bispecific.holds.rows import RULE, Action, HoldRow
 from cds.rules.evidence import of_observation
 from cds.rules.grading.ctcae_labs import febrile, grade_lab
-from fhir_mapping.chart import ConditionState, Observation
+from cds.rules.grading.hlh_signs import BEGUN
+from fhir_mapping.chart import ConditionState, Moment, Observation
 
 _BLEEDING = ("bleeding", "epistaxis", "intracranial_hemorrhage")
 _TRANSFUSIONS = ("transfusion_rbc", "transfusion_blood")
+_RED_CELLS = ("red_cells", "red_cells_irradiated")
 
 
 def _counts(case: Case, row: str, concept: str, limit: int | None) -> Iterator[HoldRow]:
@@ -233,20 +235,25 @@ def anaemia(case: Case) -> Iterator[HoldRow]:
     if not closed or closed[-1].recovered is None or dose_after(case, closed[-1].recovered):
         return
     recovered = closed[-1].recovered.when
-    for procedure in case.chart.procedures.of(*_TRANSFUSIONS):
-        start = procedure.start
-        if (
-            start is not None
-            and start.earliest <= recovered.latest
-            and recovered.latest - start.latest <= window
-        ):
+    for reference, start in _transfusions(case):
+        if start.earliest <= recovered.latest and recovered.latest - start.latest <= window:
             yield HoldRow(
                 "A1",
                 Action.NOTE,
                 msg("row.A1-transfused", value=shown_value(closed[-1].recovered), day=recovered.date),
-                evidence=(Evidence(procedure.reference, "transfusion_rbc", effective=start),),
+                evidence=(Evidence(reference, "transfusion_rbc", effective=start),),
             )
             return
+
+
+def _transfusions(case: Case) -> Iterator[tuple[str, Moment]]:
+    """Red cells that were given, with the start (B3)."""
+    for procedure in case.chart.procedures.of(*_TRANSFUSIONS):
+        if procedure.state in BEGUN and procedure.start is not None:
+            yield procedure.reference, procedure.start
+    for record in case.chart.administrations(*_TRANSFUSIONS, *_RED_CELLS):
+        if record.timing.first is not None:
+            yield record.reference, record.timing.first
 
 
 def thrombocytopenia(case: Case) -> Iterator[HoldRow]:

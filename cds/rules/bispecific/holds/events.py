@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -23,14 +23,22 @@ _OTHER_ROWS = frozenset({*INFECTIONS, *CYTOPENIAS, *_HYPERSENSITIVITY, "lymphope
 _VAGUE = frozenset({"adverse_event", "infection", "infection_any"})
 
 
+def _another_cause(causes: Collection[str]) -> bool:
+    """The chart names a cause, and it is not tarlatamab."""
+    return bool(causes) and DRUG not in causes
+
+
 def other_culprit(condition: Condition) -> bool:
     """The chart names another cause."""
-    return bool(condition.attributed_to) and DRUG not in condition.attributed_to
+    return _another_cause(condition.attributed_to)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One graded event since the first dose: worst grade, current grade (0: resolved), onset."""
+    """One graded event since the first dose: worst grade, current grade (0: resolved), onset.
+
+    `severe`: grade 3 or more was reached and grade 1 not again since.
+    """
 
     reference: str
     codes: frozenset[str]
@@ -38,6 +46,7 @@ class Event:
     worst: int
     now: int
     onset: date
+    severe: bool
 
     @property
     def name(self) -> Name | Text | Message:
@@ -71,8 +80,24 @@ def _charted(case: Case) -> Iterator[Event]:
         ongoing = condition.state is ConditionState.ACTIVE and condition.end is None
         codes = condition.concepts | (condition.categories & {"infection"})
         yield Event(
-            condition.reference, codes, condition.text, grade, grade if ongoing else 0, condition.onset.date
+            condition.reference,
+            codes,
+            condition.text,
+            grade,
+            grade if ongoing else 0,
+            condition.onset.date,
+            ongoing and grade >= 3,
         )
+
+
+def _causes(case: Case, course: Sequence[Observation]) -> frozenset[str]:
+    """Causes that the observations of an event name, or that a statement about them does (T9)."""
+    named = {
+        code for obs in course for value in obs.components.get("attributed_to", ()) for code in value.codes
+    }
+    references = {obs.reference for obs in course}
+    stated = (o for o in case.chart.series("attributed_to") if not references.isdisjoint(o.focus))
+    return frozenset(named.union(*(o.value.codes for o in stated)))
 
 
 def observed_events(case: Case) -> Iterator[Event]:
@@ -84,6 +109,8 @@ def observed_events(case: Case) -> Iterator[Event]:
         if grade is not None and obs.when.latest >= start:
             courses.setdefault("|".join(sorted(obs.value.codes)) or obs.value.text, []).append((obs, grade))
     for course in courses.values():
+        if _another_cause(_causes(case, [obs for obs, _ in course])):
+            continue
         newest, grade = course[-1]
         begun: date | None = None
         for obs, each in course:
@@ -93,8 +120,9 @@ def observed_events(case: Case) -> Iterator[Event]:
             frozenset(newest.value.codes),
             newest.value.text,
             max(each for _, each in course),
-            grade if begun is not None else min(grade, 1),
+            grade,
             begun or course[0][0].when.date,
+            begun is not None,
         )
 
 
@@ -139,7 +167,8 @@ def hypersensitivity(case: Case) -> Iterator[HoldRow]:
     for allergy in case.chart.allergy_to(DRUG):
         if allergy.recorded is not None and allergy.recorded.latest >= start:
             evidence = Evidence(allergy.reference, DRUG, effective=allergy.recorded)
-            yield from _reaction(case, allergy.recorded.date, evidence, None, severe=False, active=True)
+            severe = "anaphylaxis" in allergy.manifestations
+            yield from _reaction(case, allergy.recorded.date, evidence, None, severe=severe, active=True)
 
 
 def _reaction(
@@ -169,7 +198,7 @@ def other_events(case: Case) -> Iterator[HoldRow]:
                 event.onset,
                 evidence=evidence,
             )
-        elif event.worst == 3 and event.now >= 2:
+        elif event.severe:
             days = (case.today - event.onset).days
             late = days > limit
             yield HoldRow(

@@ -120,7 +120,7 @@ def _observed(case: Case, stepping: bool) -> Iterator[HoldRow]:
             continue
         elif stepping:
             row, action, key, grade = "I1", Action.HOLD, "row.I1-hold", event.now
-        elif event.worst == 3 and event.now >= 2:
+        elif event.severe:
             row, action, key, grade = "I2", Action.HOLD, "row.I2-hold", event.worst
         else:
             row, action, key, grade = "I4", Action.NOTE, "row.I4-note", event.now

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from itertools import groupby
 
 from cards.finding import Evidence, Missing, Name, Shown, msg
 from cds.engine.case import Case
@@ -68,16 +69,19 @@ def _liver_shown(graded: LabGrade) -> dict[str, Shown]:
 
 def _liver_hold(case: Case, graded: dict[str, tuple[LabGrade, ...]]) -> Iterator[HoldRow]:
     """H1: from the first grade 3-4 until every liver test measured is back to grade 1."""
-    merged = sorted((g for r in graded.values() for g in r), key=lambda g: g.observation.when.latest)
+    merged = sorted(
+        (g for r in graded.values() for g in r if g.grade is not None),
+        key=lambda g: g.observation.when.latest,
+    )
     latest: dict[str, LabGrade] = {}
     opened: LabGrade | None = None
-    for item in merged:
-        if item.grade is None:
-            continue
-        latest[item.observation.concept] = item
-        if item.grade >= 3:
-            opened = opened or item
-        elif opened is not None and all(g.grade is not None and g.grade <= 1 for g in latest.values()):
+    # day by day: the tests of one day are one sample, whatever their order
+    for _, day in groupby(merged, key=lambda g: g.observation.when.date):
+        for item in day:
+            latest[item.observation.concept] = item
+            if is_severe(item):
+                opened = opened or item
+        if all(_is_low(g) for g in latest.values()):
             opened = None
     if opened is None:
         return
@@ -91,6 +95,10 @@ def _liver_hold(case: Case, graded: dict[str, tuple[LabGrade, ...]]) -> Iterator
         labs=labs.LIVER,
         values={"reference": worst.reference},
     )
+
+
+def _is_low(graded: LabGrade) -> bool:
+    return graded.grade is not None and graded.grade <= 1
 
 
 def _liver_pair(case: Case) -> Iterator[HoldRow]:
@@ -117,7 +125,7 @@ def _liver_pair(case: Case) -> Iterator[HoldRow]:
         causes = [c for c in case.chart.conditions.of(*_OTHER_CAUSES) if _is_cause(c, enzyme)]
         if not causes:
             yield HoldRow("H3", Action.STOP, msg("row.H3-stop", **shown), enzyme.when.date, evidence=evidence)
-        elif not _recovered_since(case, pairs[-1]):
+        elif not _recovered_since(case, pairs):
             cause = next(name for name in _OTHER_CAUSES if name in causes[0].concepts)
             yield HoldRow(
                 "H3b",
@@ -129,12 +137,13 @@ def _liver_pair(case: Case) -> Iterator[HoldRow]:
                 alarming=True,
             )
         return
-    if enzymes and yellow and _both_still(case, enzymes[-1], yellow[-1]):
+    high = next((o for o in enzymes if _is_newest(case, o)), None)
+    if high is not None and yellow and _is_newest(case, yellow[-1]):
         yield HoldRow(
             "H3",
             Action.REVIEW,
-            msg("row.H3-repeat", enzyme_day=enzymes[-1].when.date, bilirubin_day=yellow[-1].when.date),
-            evidence=(of_observation(enzymes[-1]), of_observation(yellow[-1])),
+            msg("row.H3-repeat", enzyme_day=high.when.date, bilirubin_day=yellow[-1].when.date),
+            evidence=(of_observation(high), of_observation(yellow[-1])),
             labs=labs.LIVER,
         )
 
@@ -155,23 +164,21 @@ def _is_cause(condition: Condition, at: Observation) -> bool:
     )
 
 
-def _recovered_since(case: Case, pair: tuple[Observation, Observation]) -> bool:
-    """Every liver test has a later result of grade 0-1."""
-    after = max(pair[0].when.latest, pair[1].when.latest)
-    later = {
-        concept: [g for g in grades_of(case, concept) if g.observation.when.latest > after]
+def _recovered_since(case: Case, pairs: Sequence[tuple[Observation, Observation]]) -> bool:
+    """Every test of the pairs has a later result, and no liver test is above grade 1 any more."""
+    after = max(half.when.latest for pair in pairs for half in pair)
+    newest = {
+        concept: results[-1]
         for concept in labs.LIVER
+        if (results := [g for g in grades_of(case, concept) if g.grade is not None])
     }
-    measured = [later[pair[0].concept], later["bilirubin_total"]]
-    return all(r and r[-1].grade is not None and r[-1].grade <= 1 for r in measured)
+    pending = {half.concept for pair in pairs for half in pair}
+    pending -= {concept for concept, graded in newest.items() if graded.observation.when.latest > after}
+    return not pending and all(_is_low(graded) for graded in newest.values())
 
 
-def _both_still(case: Case, enzyme: Observation, yellow: Observation) -> bool:
-    """Each half is the newest result of its test."""
-    return (
-        results_of(case, enzyme.concept)[-1].reference == enzyme.reference
-        and results_of(case, "bilirubin_total")[-1].reference == yellow.reference
-    )
+def _is_newest(case: Case, result: Observation) -> bool:
+    return results_of(case, result.concept)[-1].reference == result.reference
 
 
 def other_labs(case: Case) -> Iterator[HoldRow]:
