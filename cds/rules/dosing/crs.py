@@ -200,6 +200,8 @@ def _tocilizumab_lines(case: Case, step: Step) -> Iterator[Block]:
         if step.node is Node.N4B and step.icans:
             yield Bullet(msg("tocilizumab.icans", grade=step.icans))
         return
+    if step.waiting and not given:
+        yield Bullet(msg("tocilizumab.none-yet", grade=step.state.low or 0))
     if room.left == 0:
         yield Bullet(msg("tocilizumab.exhausted", count=len(given)))
     elif room.earliest is None:

@@ -278,10 +278,7 @@ def _grade_1(case: Case, base: Step) -> Step:
             return replace(step, node=Node.N1B, waiting=True)
         if step.response is Response.IMPROVED or _given_for_more(case, step):
             return replace(step, node=Node.IMPROVED, response=Response.IMPROVED)
-        assert step.next_check is not None
-        if case.now < step.next_check:
-            return replace(step, node=Node.N1B, waiting=True)
-        return replace(step, node=Node.N2B, tocilizumab_wanted=True, tier=Tier.D10, tier_optional=True)
+        return _not_better(case, step, len(doses), Node.N1B)
     run = base.run
     on_tier = run is not None and run.tier >= Tier.D10
     if run is not None and on_tier and response_since(case, run.start.earliest) is Response.IMPROVED:
@@ -318,12 +315,19 @@ def _grade_2(case: Case, base: Step) -> Step:
         return replace(step, node=Node.N2B if enough else Node.N2A, waiting=True)
     if step.response is Response.IMPROVED:
         return replace(step, node=Node.IMPROVED)
+    return _not_better(case, step, len(doses), Node.N2A)
+
+
+def _not_better(case: Case, step: Step, doses: int, first: Node) -> Step:
+    """After `doses` of tocilizumab without improvement: wait (`first`: node of the first dose), repeat, or
+    go on to the steroid."""
+    enough = doses >= case.p(RULE).int("tocilizumab_doses_before_steroid")
     escalated = replace(step, node=Node.N2C, tocilizumab_wanted=True, tier=Tier.D10)
     if step.response is Response.WORSE:
         return escalated
     assert step.next_check is not None
     if case.now < step.next_check:
-        return replace(step, node=Node.N2B if enough else Node.N2A, waiting=True)
+        return replace(step, node=Node.N2B if enough else first, waiting=True)
     if enough:
         return escalated
     return replace(step, node=Node.N2B, tocilizumab_wanted=True, tier=Tier.D10, tier_optional=True)
@@ -348,6 +352,7 @@ def _grade_3(case: Case, base: Step) -> Step:
         return replace(base, node=Node.IMPROVED)
     if run.tier is Tier.MP:
         return _on_pulse(case, base)
+    base = replace(base, tocilizumab_wanted=not _episode_doses(case, base.state))  # steroid begun without it
     if run.tier is Tier.D20:
         check_time = None if due else check
         return replace(base, node=Node.N3B, tier=Tier.D20, waiting=True, next_check=check_time)
@@ -373,8 +378,8 @@ def _grade_4(case: Case, base: Step) -> Step:
         return replace(
             base, node=Node.N4B, tier=Tier.MP, tocilizumab_wanted=_one_more(case, base), next_check=None
         )
-    advised = replace(base, node=Node.N4A, tier=Tier.D20, waiting=not was_lower)
-    return replace(advised, tocilizumab_wanted=was_lower)
+    wanted = was_lower or not _episode_doses(case, base.state)
+    return replace(base, node=Node.N4A, tier=Tier.D20, waiting=not was_lower, tocilizumab_wanted=wanted)
 
 
 def _one_more(case: Case, base: Step) -> bool:

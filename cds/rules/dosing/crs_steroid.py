@@ -33,6 +33,7 @@ from cds.rules.dosing.steroid_course import (
     child_d10_mg,
     dexamethasone,
     dose_mg,
+    doses_per_day,
     in_crs_steroids,
     off_pulse_step,
     planned_days,
@@ -137,14 +138,6 @@ def _dose_faults(case: Case, draft: DrugRecord, mg: Decimal, needed: Needed) -> 
             yield Fault(
                 "dose", Outcome.WRONG_DOSE, Indicator.WARNING, msg(key, dose=shown, right=Amount(right, "mg"))
             )
-        interval = draft.timing.interval_hours
-        if interval is not None and interval > p["interval_hours"] and not needed.from_icans:
-            yield Fault(
-                "interval",
-                Outcome.WRONG_DOSE,
-                Indicator.WARNING,
-                msg("summary.interval", every=interval, right=p.int("interval_hours")),
-            )
     elif needed.tier is Tier.MP:
         yield Fault("tier", Outcome.REVIEW, Indicator.WARNING, msg("summary.pulse-due", dose=shown))
     elif needed.optional >= Tier.D10:
@@ -179,6 +172,20 @@ def _child_faults(case: Case, draft: DrugRecord, mg: Decimal, needed: Needed) ->
         yield Fault(
             "dose", Outcome.WRONG_DOSE, Indicator.WARNING, msg(key, dose=shown, right=Amount(right, "mg"))
         )
+
+
+def _interval_fault(case: Case, draft: DrugRecord, needed: Needed) -> Fault | None:
+    """Every 6 h: no tier is given more often, and none that CRS asks for more seldom."""
+    per_day = doses_per_day(draft.timing)
+    right = case.p(RULE)["interval_hours"]
+    asked = needed.tier is Tier.D10 or (needed.tier is Tier.D20 and is_adult(case) is True)
+    if per_day is None or needed.tier is Tier.MP or (is_adult(case) is False and needed.tier is Tier.D20):
+        return None
+    every = 24 / per_day
+    if every >= right and (every == right or not asked or needed.from_icans):
+        return None
+    text = msg("summary.interval", every=every, right=int(right))
+    return Fault("interval", Outcome.WRONG_DOSE, Indicator.WARNING, text)
 
 
 def _length_fault(case: Case, draft: DrugRecord) -> Fault | None:
@@ -219,18 +226,17 @@ def _faults(case: Case, draft: DrugRecord, mg: Decimal, step: Step | None) -> li
         )
         if low_dose_option:
             return []
-        if is_adult(case):
-            if needed.tier is Tier.MP or on_pulse:
-                if (fault := _pulse_fault(case, draft)) is not None:
-                    found.append(fault)
-            else:
-                found.append(Fault("tier", Outcome.REVIEW, Indicator.WARNING, msg("summary.not-yet-pulse")))
-        return found
+        if needed.tier is not Tier.MP and not on_pulse:
+            return [Fault("tier", Outcome.REVIEW, Indicator.WARNING, msg("summary.not-yet-pulse"))]
+        fault = _pulse_fault(case, draft) if is_adult(case) else None
+        return [] if fault is None else [fault]
     if (length := _length_fault(case, draft)) is not None:
         found.append(length)
     found += (
         _dose_faults(case, draft, mg, needed) if is_adult(case) else _child_faults(case, draft, mg, needed)
     )
+    if (interval := _interval_fault(case, draft, needed)) is not None:
+        found.append(interval)
     return found
 
 

@@ -40,6 +40,7 @@ from cds.rules.evidence import of_drug_start
 from cds.rules.grading.crs_episode import Gate, crs_applies, crs_now
 from cds.rules.grading.fever import hours
 from cds.rules.grading.icans_episode import icans_now
+from cds.rules.grading.iec_hs_episode import iec_hs_now
 from fhir_mapping.chart import Amount, DrugRecord, DrugState, Moment, Route, instant
 
 RULE = "dosing.crs-tocilizumab"
@@ -217,7 +218,8 @@ def _indication_fault(case: Case) -> Fault | None:
     step = crs_step(case)
     if state.low == 0:
         neuro = icans is not None and (icans.grade or 0) >= 1
-        iec_hs = bool(case.chart.series("iec_hs_grade")) or bool(case.chart.conditions.of("iec_hs", "hlh"))
+        hyperinflammation = iec_hs_now(case)
+        iec_hs = hyperinflammation is not None and hyperinflammation.established
         key = "indication.icans-only" if neuro else "indication.iec-hs" if iec_hs else "indication.no-crs"
         return Fault("indication", Outcome.REVIEW, Indicator.WARNING, msg(key))
     if step is None:

@@ -230,15 +230,13 @@ def _on_orders(case: Case, plan: Plan) -> Iterator[Finding]:
     if plan.grade >= 2:
         for draft in case.judged_drugs(*_ANTICONVULSANTS):
             if draft.route is Route.ORAL:
-                yield _finding(
-                    case,
-                    plan,
-                    draft,
-                    Outcome.WRONG_ROUTE,
-                    Indicator.WARNING if plan.grade >= 3 else Indicator.INFO,
-                    msg("summary.oral", grade=plan.grade),
-                    row="oral",
-                )
+                yield _oral(case, plan, draft)
+
+
+def _oral(case: Case, plan: Plan, draft: DrugRecord) -> Finding:
+    indicator = Indicator.WARNING if plan.grade >= 3 else Indicator.INFO
+    text = msg("summary.oral", grade=plan.grade)
+    return _finding(case, plan, draft, Outcome.WRONG_ROUTE, indicator, text, row="oral")
 
 
 def _for_icans(case: Case, draft: DrugRecord) -> bool:
@@ -316,11 +314,11 @@ def _instead(case: Case, plan: Plan, draft: DrugRecord) -> tuple[Suggestion, ...
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """What the row lets one dose be. `mg` None: not computable; `most`: a child's maximum; `every`: shortest
-    and longest interval in hours; `days`: longest run before a new decision."""
+    """What the row lets one dose be. `mg` None: not computable; `most`: a child's maximum, where one is
+    stated; `every`: shortest and longest interval in hours; `days`: longest run before a new decision."""
 
     mg: Decimal | None
-    most: Decimal
+    most: Decimal | None
     every: tuple[Decimal, Decimal]
     days: int | None = None
 
@@ -328,6 +326,9 @@ class Right:
 def _steroid(case: Case, plan: Plan, draft: DrugRecord) -> Iterator[Finding]:
     """A steroid drafted for ICANS against the grade's row."""
     if plan.row is Row.IMPROVED:
+        return
+    if draft.route is Route.ORAL and plan.grade >= 2:
+        yield _oral(case, plan, draft)
         return
     adult, mg = is_adult(case), dose_mg(case, draft)
     if adult is None or mg is None:
@@ -415,7 +416,7 @@ def _right(case: Case, plan: Plan, draft: DrugRecord) -> Right | None:
     if "methylprednisolone" in draft.concepts:
         low = low_dose_mg(case)
         twice = p["methylprednisolone_interval_hours"]
-        return None if low is None else Right(low, low, (twice, twice), days)
+        return None if low is None else Right(low, None, (twice, twice), days)
     most = p["dexamethasone_mg"] if is_adult(case) else p["dexamethasone_child_max_mg"]
     shortest = p["repeat_interval_hours"]
     every = {
@@ -426,7 +427,7 @@ def _right(case: Case, plan: Plan, draft: DrugRecord) -> Right | None:
 
 
 def _against(case: Case, plan: Plan, draft: DrugRecord, mg: Decimal, right: Right) -> Iterator[Finding]:
-    if is_adult(case) is False and mg > right.most:
+    if is_adult(case) is False and right.most is not None and mg > right.most:
         indicator = Indicator.CRITICAL if mg > 2 * right.most else Indicator.WARNING
         text = msg("summary.child-maximum", dose=Amount(mg, "mg"), maximum=Amount(right.most, "mg"))
         yield _finding(case, plan, draft, Outcome.OVER_MAXIMUM, indicator, text, row="child-maximum")

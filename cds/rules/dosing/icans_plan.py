@@ -41,7 +41,7 @@ class Row(StrEnum):
     G2 = "2"
     G3 = "3"
     G4 = "4"
-    WORSE = "worse"  # grade 2-3 worse on its steroid: the high-dose course
+    WORSE = "worse"  # grade 2-3 worse on its steroid: the high-dose course (a new grade 2-3 has its own row)
     ALTERNATIVES = "alternatives"  # worse on the high-dose course
     IMPROVED = "improved"
 
@@ -100,11 +100,19 @@ def _response(case: Case, state: IcansState, run: SteroidRun) -> str:
     return "improved" if word in ("improving", "resolved") else "unchanged"
 
 
+def _milder_at(case: Case, run: SteroidRun) -> bool:
+    """ICANS was of grade 1 or absent when the steroid began (given early, or for CRS)."""
+    start = therapy_start(case)
+    assert start is not None
+    before = icans_at(case, run.start.earliest, start)
+    return before.high is not None and before.high <= 1 and not before.open_ended
+
+
 @once_per_case
 def icans_plan(case: Case) -> Plan | None:
     """The step of an ICANS of grade 1 or more; None otherwise."""
     state = icans_now(case)
-    if state is None or not state.low:
+    if state is None or not state.low or state.low > 4:
         return None
     run = steroid_run(case)
     step = crs_step(case)
@@ -116,7 +124,7 @@ def icans_plan(case: Case) -> Plan | None:
         return Plan(Row.IMPROVED, state, Tier.NONE, None, run, crs_tier)
     if state.low >= 4:
         return Plan(Row.G4, state, Tier.MP, None, run, crs_tier)
-    if state.low >= 2 and response == "worse":
+    if state.low >= 2 and response == "worse" and run is not None and not _milder_at(case, run):
         return Plan(Row.WORSE, state, Tier.MP, None, run, crs_tier)
     if state.low >= 2:
         return Plan(Row.G3 if state.low == 3 else Row.G2, state, Tier.D10, None, run, crs_tier)
