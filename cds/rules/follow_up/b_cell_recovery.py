@@ -24,7 +24,7 @@ from cds.engine.case import Case, once_per_case
 from cds.engine.rule import rule
 from cds.rules import evidence
 from cds.rules.follow_up.response import B_ALL, has_disease, remission
-from fhir_mapping.chart import Amount, Observation, Result, add_months
+from fhir_mapping.chart import Amount, Observation, Quantity, Result, add_months
 
 RULE = "follow-up.b-cell-recovery"
 TARGETS = frozenset({"CD19", "CD20"})
@@ -41,13 +41,13 @@ class Share(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One day's B cells. Shares in percent; None: not on the chart for that day."""
+    """One day's B cells. Shares in percent, bounds included; None: not on the chart for that day."""
 
     day: date
     share: Share
-    of_leukocytes: Decimal | None = None
-    of_lymphocytes: Decimal | None = None
-    unknown_denominator: Decimal | None = None
+    of_leukocytes: Quantity | None = None
+    of_lymphocytes: Quantity | None = None
+    unknown_denominator: Quantity | None = None
     evidence: tuple[Evidence, ...] = ()
 
 
@@ -67,22 +67,30 @@ class BCells:
         return self.state is Share.NOT_SHOWN
 
 
-def _number(observation: Observation | None) -> Decimal | None:
-    if observation is None or observation.value.quantity is None or observation.value.quantity.comparator:
-        return None
-    return observation.value.quantity.value
-
-
 def _same_day(case: Case, concept: str, day: date) -> Observation | None:
-    return next((o for o in reversed(case.chart.series(concept).on(day)) if _number(o) is not None), None)
+    """The day's newest result with a number."""
+    results = case.chart.series(concept).on(day)
+    return next((o for o in reversed(results) if o.value.quantity is not None), None)
+
+
+def _number(observation: Observation | None) -> Quantity | None:
+    return None if observation is None else observation.value.quantity
+
+
+def _share_of(cells: Quantity, total: Quantity) -> Quantity | None:
+    """Percent of a total count (/uL over 10*3/uL), a bound where the cells are one; None where the total is
+    no number to divide by."""
+    if total.comparator or not total.value:
+        return None
+    return Quantity(cells.value / (total.value * 1000) * 100, "%", cells.comparator)
 
 
 def _sample(case: Case, day: date) -> Sample | None:
     p = case.p(RULE)
     shown: list[Evidence] = []
-    leukocytes: Decimal | None = None
-    lymphocytes: Decimal | None = None
-    bare: Decimal | None = None
+    leukocytes: Quantity | None = None
+    lymphocytes: Quantity | None = None
+    bare: Quantity | None = None
     for concept in ("cd19_of_leukocytes", "cd19_of_lymphocytes", "cd19_pct"):
         found = _same_day(case, concept, day)
         value = _number(found)
@@ -103,16 +111,16 @@ def _sample(case: Case, day: date) -> Sample | None:
         for concept in ("wbc", "alc"):
             other = _same_day(case, concept, day)
             total = _number(other)
-            if other is None or not total:
+            share = None if total is None else _share_of(cells, total)
+            if other is None or share is None:
                 continue
-            share = cells / (total * 1000) * 100  # /uL over 10*3/uL
             shown += [evidence.of_observation(count), evidence.of_observation(other)]
             if concept == "wbc" and leukocytes is None:
                 leukocytes = share
             elif concept == "alc" and lymphocytes is None:
                 lymphocytes = share
-        if cells == 0 and leukocytes is None:
-            leukocytes = Decimal(0)
+        if cells.at_most(0) and leukocytes is None:
+            leukocytes = Quantity(Decimal(0), "%")
             shown.append(evidence.of_observation(count))
     answer = _judged(leukocytes, lymphocytes, bare, p["leukocytes_percent"], p["lymphocytes_percent"])
     if answer is None:
@@ -121,24 +129,24 @@ def _sample(case: Case, day: date) -> Sample | None:
 
 
 def _judged(
-    leukocytes: Decimal | None,
-    lymphocytes: Decimal | None,
-    bare: Decimal | None,
+    leukocytes: Quantity | None,
+    lymphocytes: Quantity | None,
+    bare: Quantity | None,
     of_leukocytes: Decimal,
     of_lymphocytes: Decimal,
 ) -> Share | None:
     """>= 1 % of leukocytes or >= 3 % of lymphocytes; a percentage without denominator decides only where
-    both readings agree."""
+    both readings agree, a bound only where it lies beyond its limit."""
     known = [
-        value >= limit
+        value.at_least(limit)
         for value, limit in ((leukocytes, of_leukocytes), (lymphocytes, of_lymphocytes))
         if value is not None
     ]
-    if True in known or (bare is not None and bare >= of_lymphocytes):
+    if True in known or (bare is not None and bare.at_least(of_lymphocytes)):
         return Share.RECOVERED
-    if bare is not None and bare >= of_leukocytes and len(known) < 2:
+    if bare is not None and bare.at_least(of_leukocytes) and len(known) < 2:
         return Share.UNDETERMINED
-    if known or bare is not None:
+    if False in known or (bare is not None and bare.at_least(of_leukocytes) is False):
         return Share.NOT_SHOWN
     return None
 
@@ -250,7 +258,7 @@ def _card(case: Case, found: BCells, start: date) -> Finding:
         ("cd19_percent", decisive.unknown_denominator),
     ):
         if value is not None:
-            values[key] = value
+            values[key] = f"{value.comparator}{value.value}" if value.comparator else value.value
     return Finding(
         rule=RULE,
         outcome=outcome,
@@ -270,12 +278,12 @@ def _limits(case: Case) -> dict[str, Amount | int]:
     }
 
 
-def _percent(value: Decimal) -> Amount:
-    return Amount(value.quantize(Decimal("0.01")).normalize() + 0, "%")
+def _percent(share: Quantity) -> Quantity:
+    return Quantity(share.value.quantize(Decimal("0.01")).normalize() + 0, "%", share.comparator)
 
 
 def _table(case: Case, sample: Sample) -> Table:
-    rows: list[tuple[Message, date, Amount]] = []
+    rows: list[tuple[Message, date, Quantity]] = []
     for key, value in (
         ("row.leukocytes", sample.of_leukocytes),
         ("row.lymphocytes", sample.of_lymphocytes),

@@ -16,12 +16,14 @@ ANTI_INFECTIVES = ("class_antibacterials", "class_antimycotics", "class_antivira
 
 @dataclass(frozen=True, slots=True)
 class Burden:
-    """Infections of the look-back. `severe` and `recurrent` are what the rules ask for."""
+    """Infections of the look-back. `severe` and `recurrent` are what the rules ask for; `newest` is the last
+    onset, today for an active one without a day."""
 
     severe: bool
     recurrent: bool
     episodes: int
     evidence: tuple[Evidence, ...]
+    newest: date | None
 
     @property
     def relevant(self) -> bool:
@@ -79,6 +81,7 @@ def burden(case: Case, months: int, apart_days: int) -> Burden:
     floor = add_months(case.today, -months)
     severe = False
     onsets: list[date] = []
+    newest: date | None = None
     shown: list[Evidence] = []
     for condition in case.chart.conditions.of(*INFECTIONS):
         if condition.state not in (ConditionState.ACTIVE, ConditionState.HISTORY):
@@ -91,6 +94,7 @@ def burden(case: Case, months: int, apart_days: int) -> Burden:
             continue
         else:
             onsets.append(onset)
+        newest = max(newest or floor, onset or case.today)
         concept = next(c for c in INFECTIONS if c in condition.concepts)
         shown.append(evidence.of_fact(condition, concept))
         graded = condition.grade is not None and condition.grade.value >= 3
@@ -100,4 +104,4 @@ def burden(case: Case, months: int, apart_days: int) -> Burden:
     for onset in sorted(onsets):
         if not episodes or (onset - episodes[-1]).days >= apart_days:
             episodes.append(onset)
-    return Burden(severe, len(episodes) >= 2, len(episodes), tuple(shown))
+    return Burden(severe, len(episodes) >= 2, len(episodes), tuple(shown), newest)

@@ -199,18 +199,32 @@ class Trough:
     missing: tuple[Missing, ...] = ()
 
 
-def trough(case: Case, last: date | None) -> Trough:
-    """Newest IgG, not too old and not too soon after a dose."""
+def trough(case: Case) -> Trough:
+    """Newest IgG that was not drawn too soon after a dose, and is not too old."""
     p = case.p(RULE)
-    newest = case.chart.series("igg").latest(case.now, None, lambda o: o.value.quantity is not None)
+    tests = case.chart.series("igg")
+    newest = tests.latest(case.now, None, lambda o: o.value.quantity is not None)
     if newest is None:
         return Trough(None, (Missing("igg"),))
-    old = (case.today - newest.when.date).days > p.int("igg_age_days")
-    days = [day for d in _doses(case) if (day := _last_day(d, newest.when.date)) is not None]
-    soon = bool(days) and (newest.when.date - max(days)).days < p.int("trough_days")
-    if old or soon:
+    fit = tests.latest(case.now, None, lambda o: o.value.quantity is not None and not _soon_after(case, o))
+    if fit is None or (case.today - fit.when.date).days > p.int("igg_age_days"):
         return Trough(None, (Missing("igg", LossReason.STALE, newest.reference),))
-    return Trough(newest)
+    return Trough(fit)
+
+
+def _soon_after(case: Case, test: Observation) -> bool:
+    """Drawn within the trough time after a dose; one drawn in the hours before that day's dose is not."""
+    days = [
+        day
+        for dose in _doses(case)
+        if not _drawn_before(test, dose) and (day := _last_day(dose, test.when.date)) is not None
+    ]
+    return bool(days) and (test.when.date - max(days)).days < case.p(RULE).int("trough_days")
+
+
+def _drawn_before(test: Observation, dose: DrugRecord) -> bool:
+    first = dose.timing.first
+    return first is not None and first.exact and test.when.exact and test.when.latest <= first.earliest
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,8 +304,8 @@ def _answer(case: Case, draft: DrugRecord | None) -> Finding | None:
         values["immunoglobulin_last"] = now.last
     shown = [*(evidence.of_drug(r) for r in now.records), *infections.evidence]
     if now.state is State.RELEASED and draft is None:
-        return _released(case, now, infection, values, tuple(shown))
-    fit = trough(case, now.last)
+        return _released(case, now, infections, values, tuple(shown))
+    fit = trough(case)
     quantity = None if fit.test is None else fit.test.value.quantity
     low = None if quantity is None else quantity.at_most(p["igg_mg_dl"])
     if fit.test is None or quantity is None or low is None:
@@ -377,10 +391,12 @@ def _four_weekly(case: Case, begin: date, count: int) -> tuple[date, ...]:
 
 
 def _released(
-    case: Case, now: Replacement, infection: bool, values: dict[str, Scalar], shown: tuple[Evidence, ...]
+    case: Case, now: Replacement, infections: Burden, values: dict[str, Scalar], shown: tuple[Evidence, ...]
 ) -> Finding:
+    """No further tests, until an infection later than the newest one asks for it."""
     tests = tuple(evidence.of_observation(o) for o in now.high_run)
     since = now.high_run[-1].when.date
+    infection = infections.relevant and infections.newest is not None and infections.newest >= since
     values |= {"row": "D-infection" if infection else "D", "released_on": since}
     return Finding(
         rule=RULE,
