@@ -239,7 +239,7 @@ def _dexamethasone_mg(record: DrugRecord) -> Decimal | None:
 def _minutes_before(start: Moment, given: Moment) -> Decimal | None:
     if not start.exact or not given.exact:
         return None
-    return Decimal((start.earliest - given.earliest) // timedelta(minutes=1))
+    return Decimal((start.earliest - given.earliest) // timedelta(seconds=1)) / 60
 
 
 def _steroid(case: Case, day: date, start: Moment | None, required: bool) -> Iterator[Point]:
@@ -259,8 +259,6 @@ def _steroid(case: Case, day: date, start: Moment | None, required: bool) -> Ite
     best = min(judged, key=lambda pair: pair[0])
     if best[1] is not None:
         yield best[1]
-    elif start is None:
-        yield Point("timing-unknown", Outcome.CANNOT_CHECK, Indicator.INFO, msg("row.timing-unknown"))
 
 
 def _steroid_verdict(
@@ -275,25 +273,26 @@ def _steroid_verdict(
     if enough is None:
         text = msg("row.steroid-unreadable", name=name)
         missing = (Missing("dose", resource=record.reference),)
-        return 3, Point(
+        return 4, Point(
             "steroid-unreadable", Outcome.CANNOT_CHECK, Indicator.WARNING, text, None, evidence, missing
         )
     if record.route not in (None, Route.INTRAVENOUS):
         text = msg("row.steroid-route", name=name)
-        return 2, Point("steroid-route", Outcome.WRONG_ROUTE, Indicator.WARNING, text, order, evidence)
+        return 3, Point("steroid-route", Outcome.WRONG_ROUTE, Indicator.WARNING, text, order, evidence)
     if not enough:
         text = msg("row.steroid-dose", name=name, dose=Amount(case.p(RULE)["dexamethasone_mg"], "mg"))
         equal = _dexamethasone_mg(record)
         values = {} if equal is None else {"dexamethasone_equivalent_mg": equal}
-        return 2, Point(
+        return 3, Point(
             "steroid-dose", Outcome.WRONG_DOSE, Indicator.WARNING, text, order, evidence, values=values
         )
     minutes = None if start is None else _minutes_before(start, when)
     if minutes is None or 0 <= minutes <= window:
-        return 0, None
+        unknown = _not_told(record, name, minutes)
+        return (0 if unknown is None else 1), unknown
     outcome = Outcome.TOO_EARLY if minutes > 0 else Outcome.TOO_LATE
     text = msg("row.steroid-timing", name=name, when=when, window=window)
-    return 1, Point(
+    return 2, Point(
         "steroid-timing",
         outcome,
         Indicator.WARNING,
@@ -302,6 +301,19 @@ def _steroid_verdict(
         evidence,
         values={"minutes_before": int(minutes)},
     )
+
+
+def _not_told(record: DrugRecord, name: Name, minutes: Decimal | None) -> Point | None:
+    """What a steroid that would fit leaves open: its route, the hours. None: nothing."""
+    evidence = (of_drug(record),)
+    if record.route is None:
+        row, text = "steroid-route-unknown", msg("row.steroid-route-unknown", name=name)
+        missing = (Missing("route", resource=record.reference),)
+        return Point(row, Outcome.CANNOT_CHECK, Indicator.INFO, text, None, evidence, missing)
+    if minutes is None:
+        row, text = "timing-unknown", msg("row.timing-unknown")
+        return Point(row, Outcome.CANNOT_CHECK, Indicator.INFO, text, None, evidence)
+    return None
 
 
 def _steroid_order(case: Case, day: date, start: Moment | None, replaces: tuple[str, ...]) -> Suggestion:

@@ -22,7 +22,7 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules import evidence
 from cds.rules.after_cart import coded_episodes, doses_since, recorded_grades, therapy_start
-from cds.rules.follow_up.b_cell_recovery import b_cells
+from cds.rules.follow_up.b_cell_recovery import Share, b_cells
 from cds.rules.follow_up.neutropenia import current_anc
 from cds.rules.grading.crs_episode import crs_applies, crs_now, worst_grade
 from cds.rules.grading.icans_episode import icans_now
@@ -59,13 +59,14 @@ def _factor(
 
 def _lines(case: Case) -> Factor:
     newest = case.chart.latest("prior_lines_of_therapy")
-    number = None if newest is None else newest.value.number
-    if newest is not None and number is None and newest.value.quantity is not None:
-        number = int(newest.value.quantity.value)
     limit = case.p(RULE).int("prior_lines")
-    if newest is None or number is None:
-        return _factor("lines", None, lacks=("prior_lines_of_therapy",), limit=limit)
-    return _factor("lines", number > limit, (evidence.of_observation(newest),), limit=limit)
+    more: bool | None = None
+    if newest is not None and newest.value.number is not None:
+        more = newest.value.number > limit
+    elif newest is not None and newest.value.quantity is not None:
+        more = newest.value.quantity.above(limit)
+    facts = () if newest is None else (evidence.of_observation(newest),)
+    return _factor("lines", more, facts, ("prior_lines_of_therapy",), limit=limit)
 
 
 def _transplant(case: Case) -> Factor:
@@ -210,11 +211,14 @@ def _humoral(case: Case) -> Factor:
         and start is not None
         and ((cells.samples[-1].day - start).days > p.int("prolonged_days"))
     )
-    if low is False or (cells.samples and not cells.aplasia) or (cells.samples and not late):
+    aplasia: bool | None = cells.aplasia
+    if cells.state in (None, Share.UNDETERMINED):
+        aplasia = None
+    if low is False or aplasia is False or (cells.samples and not late):
         return _factor("humoral", False, facts, limit=limit)
-    if low is True and cells.aplasia:
+    if low is True and aplasia:
         return _factor("humoral", True, facts, limit=limit)
-    lacks = (*(("igg",) if low is None else ()), *(("cd19_abs",) if not cells.samples else ()))
+    lacks = (*(("igg",) if low is None else ()), *(("cd19_abs",) if aplasia is None else ()))
     return _factor("humoral", None, facts, lacks, limit=limit)
 
 

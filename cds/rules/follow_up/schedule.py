@@ -113,15 +113,17 @@ def _in_range(observation: Observation) -> bool:
     return low and (observation.uln is None or quantity.at_most(observation.uln.value) is True)
 
 
-def subsets_normal(case: Case) -> bool:
-    """Every newest subset lies within its own reference range (T cells, CD4, CD8, NK and B cells)."""
+def subsets_normal(case: Case, start: date) -> bool:
+    """Every newest subset since the infusion lies within its own reference range (T cells, CD4, CD8, NK and B
+    cells)."""
     newest = [case.chart.latest(concept) for concept in SUBSETS]
-    return all(o is not None and _in_range(o) for o in newest)
+    return all(o is not None and o.when.date > start and _in_range(o) for o in newest)
 
 
-def persistence_over(case: Case) -> bool:
-    """Undetectable twice in a row, newest results."""
-    results = [o.value.result for o in case.chart.series(PERSISTENCE) if not o.pending]
+def persistence_over(case: Case, start: date) -> bool:
+    """Undetectable twice in a row, newest results since the infusion."""
+    since = (o for o in case.chart.series(PERSISTENCE) if o.when.date > start)
+    results = [o.value.result for o in since if not o.pending]
     results = [r for r in results if r is not None]
     needed = case.p(RULE).int("undetectable_in_a_row")
     return len(results) >= needed and all(r is Result.NEGATIVE for r in results[-needed:])
@@ -142,10 +144,10 @@ def tests(case: Case, every: tuple[Point, ...], start: date) -> tuple[Row, ...]:
     chemistry = row("chemistry", this, ("metabolic_panel",), "metabolic_panel", "creatinine")
     igg = row("immunoglobulins", this, ("igg",), "igg")
     cells = row("immunophenotype", second, ("cd3_abs", "cd4_abs", "cd8_abs", "nk_abs"), "cd4_abs", "cd3_abs")
-    if subsets_normal(case):
+    if subsets_normal(case, start):
         cells = Row("immunophenotype", Need.STOPPED, cells.last)
     persistence = row("persistence", this, (PERSISTENCE,), PERSISTENCE)
-    if persistence_over(case):
+    if persistence_over(case, start):
         persistence = Row("persistence", Need.STOPPED, persistence.last)
     return counts, chemistry, igg, cells, persistence
 
@@ -227,7 +229,7 @@ def _status(case: Case, every: tuple[Point, ...], start: date) -> Finding:
         "next_visit": upcoming.day,
         "next_month": upcoming.month,
         "tests_due": [r.word for r in due_tests],
-        "persistence": "stopped" if persistence_over(case) else "continue",
+        "persistence": "stopped" if persistence_over(case, start) else "continue",
     }
     orders = tuple(concept for r in due_tests for concept in r.orders)
     buttons: tuple[Suggestion, ...] = ()
