@@ -10,6 +10,7 @@ from cards.finding import (
     Basis,
     Create,
     DrugProposal,
+    Evidence,
     Message,
     Repeat,
     ServiceProposal,
@@ -18,7 +19,8 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.rules.after_cart import dosing_weight
 from cds.rules.body_size import is_adult
-from fhir_mapping.chart import Amount, DrugRecord, DrugState, Result, Route
+from cds.rules.evidence import of_fact
+from fhir_mapping.chart import Amount, ConditionState, DrugRecord, DrugState, Result, Route
 
 PROPHYLAXIS = "dosing.tls-prophylaxis"
 TREATMENT = "dosing.tls-treatment"
@@ -56,6 +58,18 @@ def rasburicase_days(case: Case, since: datetime) -> tuple[date, ...]:
             }
         )
     )
+
+
+def methaemoglobinaemia(case: Case) -> tuple[Evidence, ...]:
+    """Methaemoglobinaemia on the chart, past ones included."""
+    found = case.chart.conditions.of("methemoglobinemia")
+    return tuple(of_fact(c, "methemoglobinemia") for c in found if c.state is not ConditionState.REFUTED)
+
+
+def rasburicase_excluded(case: Case) -> tuple[Evidence, ...]:
+    """What besides G6PD deficiency excludes rasburicase: methaemoglobinaemia, a reaction to it before."""
+    reactions = tuple(of_fact(a, "rasburicase") for a in case.chart.allergy_to("rasburicase"))
+    return (*methaemoglobinaemia(case), *reactions)
 
 
 def hla_b5801(case: Case) -> bool:

@@ -31,7 +31,9 @@ from cds.rules.dosing.tls_drugs import (
     given_since,
     hla_b5801,
     in_force,
+    methaemoglobinaemia,
     order_g6pd,
+    rasburicase_excluded,
     rasburicase_once,
     rasburicase_once_mg,
 )
@@ -47,7 +49,7 @@ from cds.rules.grading.tls_risk import (
     tls_risk,
 )
 from cds.rules.grading.tls_state import tls_state
-from fhir_mapping.chart import Amount, ConditionState, DrugRecord
+from fhir_mapping.chart import Amount, DrugRecord
 
 RULE = "dosing.tls-prophylaxis"
 
@@ -59,10 +61,6 @@ def _start(case: Case) -> datetime:
         day0 = case.chart.course.day0_any or case.today
         begun = datetime.combine(day0, time(), case.now.tzinfo)
     return begun - timedelta(days=1)
-
-
-def _methaemoglobinaemia(case: Case) -> bool:
-    return any(c.state is not ConditionState.REFUTED for c in case.chart.conditions.of("methemoglobinemia"))
 
 
 def _hydration(case: Case) -> tuple[Evidence, ...]:
@@ -100,7 +98,7 @@ def _plan(case: Case) -> tuple[str, tuple[Suggestion, ...], bool]:
     if tier is not Tier.HIGH:
         present = bool(_inhibitors(case)) or bool(_rasburicase(case)) or bool(_hydration(case))
         return "intermediate", () if present else by_inhibitor, present
-    if g6pd in (G6pd.DEFICIENT, G6pd.INTERMEDIATE) or _methaemoglobinaemia(case):
+    if g6pd in (G6pd.DEFICIENT, G6pd.INTERMEDIATE) or rasburicase_excluded(case):
         present = bool(_inhibitors(case))
         return "high-deficient", () if present else by_inhibitor, present
     present = bool(_rasburicase(case))
@@ -236,8 +234,10 @@ def _detail(case: Case, row: str) -> Iterator[Block]:
         yield Bullet(msg("block.hla"))
     if in_force(case, *PURINES):
         yield Bullet(msg("block.purines"))
-    if _methaemoglobinaemia(case):
+    if methaemoglobinaemia(case):
         yield Bullet(msg("block.methaemoglobinaemia"))
+    if case.chart.allergy_to("rasburicase"):
+        yield Bullet(msg("block.reaction"))
     if tls_risk(case).tier is Tier.AT_LEAST_INTERMEDIATE:
         yield Bullet(msg("high-not-excluded"))
     yield Bullet(msg("no-alkali"))

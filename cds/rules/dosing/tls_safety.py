@@ -34,6 +34,7 @@ from cds.rules.dosing.tls_drugs import (
     hla_b5801,
     in_force,
     order_g6pd,
+    rasburicase_excluded,
 )
 from cds.rules.evidence import of_drug_start, of_fact, of_observation
 from cds.rules.g6pd import G6pd, g6pd_state
@@ -45,7 +46,11 @@ RULE = "dosing.tls-safety"
 _CALCIUM = ("calcium_gluconate", "calcium_chloride")
 _ALKALI = ("sodium_bicarbonate", "acetazolamide")
 _OTHER_ALKALI_REASONS = ("metabolic_acidosis", "hyperkalemia")
-_POTASSIUM = re.compile(r"\bkcl\b|potassium chloride|氯化鉀", re.IGNORECASE)
+_POTASSIUM = re.compile(  # named, or in every bag of that name
+    r"\bkcl\b|potassium (?:chloride|phosphate|acetate)|氯化鉀|磷酸鉀|醋酸鉀"
+    r"|\bringer|\bhartmann|\bplasma-?lyte\b|林格",
+    re.IGNORECASE,
+)
 
 
 def _tls_coded(case: Case) -> bool:
@@ -151,12 +156,7 @@ def _rasburicase(case: Case, draft: DrugRecord) -> Iterator[Finding]:
             suggestions=(*offers, *_remove(draft)),
         )
         return
-    blocks = [
-        of_fact(c, "methemoglobinemia")
-        for c in case.chart.conditions.of("methemoglobinemia")
-        if c.state is not ConditionState.REFUTED
-    ]
-    blocks += [of_fact(a, "rasburicase") for a in case.chart.allergy_to("rasburicase")]
+    blocks = rasburicase_excluded(case)
     if blocks:
         yield _finding(
             "rasburicase-blocked",
@@ -164,7 +164,7 @@ def _rasburicase(case: Case, draft: DrugRecord) -> Iterator[Finding]:
             Outcome.CONTRAINDICATED,
             Indicator.CRITICAL,
             msg("summary.rasburicase-blocked"),
-            evidence=tuple(blocks),
+            evidence=blocks,
             suggestions=_remove(draft),
         )
         return

@@ -31,9 +31,16 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import rule
-from cds.rules.after_cart import dosing_weight, in_icu, inpatient
+from cds.rules.after_cart import dosing_weight, in_icu, inpatient, unread_dose
 from cds.rules.body_size import surface
-from cds.rules.dosing.tls_drugs import order_g6pd, rasburicase_daily, rasburicase_daily_mg, rasburicase_days
+from cds.rules.dosing.steroid_course import doses_per_day
+from cds.rules.dosing.tls_drugs import (
+    order_g6pd,
+    rasburicase_daily,
+    rasburicase_daily_mg,
+    rasburicase_days,
+    rasburicase_excluded,
+)
 from cds.rules.evidence import of_drug_start, of_fact, of_observation
 from cds.rules.g6pd import G6pd, g6pd_state
 from cds.rules.grading.fever import hours
@@ -161,6 +168,8 @@ def _rasburicase(case: Case) -> tuple[str, Suggestion | None]:
     g6pd = g6pd_state(case)
     if g6pd in (G6pd.DEFICIENT, G6pd.INTERMEDIATE):
         return "rasburicase.blocked", None
+    if rasburicase_excluded(case):
+        return "rasburicase.excluded", None
     days = course_days(case)
     number = len(days)
     if number >= p["rasburicase_max_days"]:
@@ -196,6 +205,8 @@ def treat_tls(case: Case) -> Iterator[Finding]:
         missing.append(Missing("g6pd"))
     if urine.output is None:
         missing.append(Missing("urine_output"))
+    elif case.chart.patient.age(case.today) is None:
+        missing.append(Missing("birth_date"))
     mg = rasburicase_daily_mg(case)
     values: dict[str, Value] = {
         "row": state.level.value,
@@ -240,7 +251,7 @@ def _detail(
     mg = rasburicase_daily_mg(case)
     least = {"least": p.int("rasburicase_min_days")} if key == "rasburicase.continue" else {}
     yield Bullet(msg(key, days=len(course_days(case)), most=p.int("rasburicase_max_days"), **least))
-    if mg is not None and key != "rasburicase.blocked":
+    if mg is not None and key not in ("rasburicase.blocked", "rasburicase.excluded"):
         per, weight = Amount(p["rasburicase_mg_per_kg"], "mg/kg"), dosing_weight(case).value
         if weight is not None:
             yield Bullet(msg("rasburicase.dose", dose=Amount(mg, "mg"), per=per, weight=Amount(weight, "kg")))
@@ -384,29 +395,30 @@ def _course_day(case: Case, draft: DrugRecord) -> int | None:
 
 
 def _dose(case: Case, draft: DrugRecord) -> Iterator[Finding]:
+    """The dose of a day against 0.2 mg/kg."""
     p = case.p(RULE)
-    right = rasburicase_daily_mg(case)
     amount = draft.dose.amount if draft.dose is not None else None
-    if amount is None or (right is None and amount.unit == "mg"):
-        if draft.dose is not None:
-            missing = dosing_weight(case).missing or (Missing("rasburicase", resource=draft.reference),)
-            yield _order(
-                case, draft, Outcome.CANNOT_CHECK, msg("summary.cannot-check"), {"row": "dose"}, missing
-            )
+    right = rasburicase_daily_mg(case)
+    if amount is None or amount.unit not in ("mg", "mg/kg"):
+        yield _unchecked(case, draft, (unread_dose(draft, "rasburicase"),))
         return
-    per = p["rasburicase_mg_per_kg"]
-    drafted, needed = (amount.value, per) if amount.unit == "mg/kg" else (amount.value, right)
-    if amount.unit not in ("mg", "mg/kg") or needed is None:
+    needed = p["rasburicase_mg_per_kg"] if amount.unit == "mg/kg" else right
+    if needed is None:
+        yield _unchecked(case, draft, dosing_weight(case).missing)
         return
-    if abs(drafted - needed) * 100 > needed * p["tolerance_pct"]:
-        shown = Amount(needed, amount.unit)
+    daily = amount.value * (doses_per_day(draft.timing) or 1)
+    if abs(daily - needed) * 100 > needed * p["tolerance_pct"]:
         yield _order(
             case,
             draft,
             Outcome.WRONG_DOSE,
-            msg("summary.dose", dose=amount, right=shown),
-            {"row": "dose", "dose_mg": drafted, "needed_mg": needed},
+            msg("summary.dose", dose=Amount(daily, amount.unit), right=Amount(needed, amount.unit)),
+            {"row": "dose", "dose_mg": daily, "needed_mg": needed},
         )
+
+
+def _unchecked(case: Case, draft: DrugRecord, missing: tuple[Missing, ...]) -> Finding:
+    return _order(case, draft, Outcome.CANNOT_CHECK, msg("summary.cannot-check"), {"row": "dose"}, missing)
 
 
 def _order(
