@@ -26,6 +26,7 @@ from cds.engine.rule import Hook, rule
 from cds.rules.dosing.ldc import Orders, advised, creatinine_clearance, orders
 from cds.rules.dosing.lymphodepletion import check_order
 from cds.rules.evidence import of_observation
+from cds.rules.evidence import shown as as_shown
 from cds.rules.renal import Method, lacking
 from fhir_mapping.chart import Amount, ConditionState, LossReason, Observation
 
@@ -116,7 +117,7 @@ def _kidney(case: Case, found: Orders) -> Iterator[Finding]:
 
 def _newest(case: Case, concept: str) -> Observation | None:
     days = timedelta(days=case.p(RULE).int("lab_max_age_days"))
-    return case.chart.series(concept).latest(case.now, days)
+    return case.chart.series(concept).latest(case.now, days, lambda o: o.value.quantity is not None)
 
 
 def _gilbert(case: Case) -> bool:
@@ -129,30 +130,36 @@ def _liver(case: Case, found: Orders) -> Iterator[Finding]:
     evidence: list[Evidence] = []
     missing: list[Missing] = []
     values: dict[str, Scalar] = {"row": "liver"}
+    days = numbers.int("lab_max_age_days")
     bilirubin = _newest(case, "bilirubin_total")
     quantity = None if bilirubin is None else bilirubin.value.quantity
-    if bilirubin is None or quantity is None:
-        missing.append(lacking(case, "bilirubin_total", numbers.int("lab_max_age_days")))
-    else:
-        limit = numbers["bilirubin_gilbert_mg_dl"] if _gilbert(case) else numbers["bilirubin_mg_dl"]
+    limit = numbers["bilirubin_gilbert_mg_dl"] if _gilbert(case) else numbers["bilirubin_mg_dl"]
+    outside: bool | None = None
+    if quantity is not None:
         outside = quantity.above(limit) if _gilbert(case) else quantity.at_least(limit)
-        if outside:
-            shown = Amount(quantity.value.quantize(Decimal("0.01")), quantity.unit)
-            over.append(Bullet(msg("liver.bilirubin", value=shown, limit=Amount(limit, "mg/dL"))))
-            values["bilirubin_mg_dl"] = quantity.value
-            evidence.append(of_observation(bilirubin))
+    if outside is None:
+        missing.append(lacking(case, "bilirubin_total", days))
+    elif outside and bilirubin is not None and quantity is not None:
+        value = replace(quantity, value=quantity.value.quantize(Decimal("0.01")))
+        over.append(Bullet(msg("liver.bilirubin", value=as_shown(value), limit=Amount(limit, "mg/dL"))))
+        values["bilirubin_mg_dl"] = quantity.value
+        evidence.append(of_observation(bilirubin))
     for concept in ("alt", "ast"):
         test = _newest(case, concept)
         measured = None if test is None else test.value.quantity
         if test is None or measured is None:
-            missing.append(lacking(case, concept, numbers.int("lab_max_age_days")))
+            missing.append(lacking(case, concept, days))
             continue
         if test.uln is None or test.uln.value <= 0:
             missing.append(Missing(concept, LossReason.NO_REFERENCE_RANGE, test.reference))
             continue
-        if measured.above(numbers["transaminase_uln"] * test.uln.value):
+        high = measured.above(numbers["transaminase_uln"] * test.uln.value)
+        if high is None:
+            missing.append(lacking(case, concept, days))
+        elif high:
             ratio = (measured.value / test.uln.value).quantize(Decimal("0.01"))
-            over.append(Bullet(msg("liver.enzyme", test=Name(concept), ratio=ratio)))
+            times: Shown = f"{measured.comparator}{ratio}" if measured.comparator else ratio
+            over.append(Bullet(msg("liver.enzyme", test=Name(concept), ratio=times)))
             values[f"{concept}_uln_multiple"] = ratio
             evidence.append(of_observation(test))
     if over:
