@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from cards.finding import Evidence, Shown, Text
 from fhir_mapping.chart import (
     Allergy,
@@ -20,12 +22,17 @@ from fhir_mapping.chart import (
 )
 
 
+def figure(quantity: Quantity) -> Decimal | str:
+    """The number of a finding's values; a bound keeps its sign, so that it is not read as a value."""
+    return f"{quantity.comparator}{quantity.value}" if quantity.comparator else quantity.value
+
+
 def of_observation(observation: Observation) -> Evidence:
     """An Observation with the value as the rule used it."""
     value = observation.value
     quantity = value.quantity
     if quantity is not None:
-        shown = f"{quantity.comparator}{quantity.value}" if quantity.comparator else quantity.value
+        shown = figure(quantity)
         return Evidence(observation.reference, observation.concept, shown, quantity.unit, observation.when)
     word: str | int | bool | None = None
     if value.codes:

@@ -52,7 +52,9 @@ def crs_management(case: Case) -> Iterator[Finding]:
 
 
 def _running(case: Case) -> bool:
-    return any(e.kind is Kind.RUNNING for e in exposures(case))
+    """The infusion of the latest day runs; an older one is a record that nobody closed."""
+    given = exposures(case)
+    return any(e.kind is Kind.RUNNING and e.day == given[-1].day for e in given)
 
 
 def _end_unknown(case: Case) -> bool:

@@ -258,7 +258,7 @@ def _card(case: Case, found: BCells, start: date) -> Finding:
         ("cd19_percent", decisive.unknown_denominator),
     ):
         if value is not None:
-            values[key] = f"{value.comparator}{value.value}" if value.comparator else value.value
+            values[key] = evidence.figure(value)
     return Finding(
         rule=RULE,
         outcome=outcome,

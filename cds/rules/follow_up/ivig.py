@@ -314,7 +314,7 @@ def _answer(case: Case, draft: DrugRecord | None) -> Finding | None:
         key = "summary.stale" if stale else "summary.no-igg"
         return _unknown(case, draft, missing, values, tuple(shown), key)
     shown.append(evidence.of_observation(fit.test))
-    values["igg_mg_dl"] = quantity.value
+    values["igg_mg_dl"] = evidence.figure(quantity)
     early = case.today <= add_months(start, p.int("early_months"))
     child = is_adult(case) is False and b_cells(case).aplasia
     state = State.HELD if now.state is State.RELEASED else now.state

@@ -298,7 +298,7 @@ def cd4_recovered(case: Case, on: date) -> Gate:
     key = {True: "cd4-ok", False: "cd4-low", None: "cd4-open"}[answer]
     reason = _said(key, value=evidence.shown(quantity), when=found.when.date, limit=limit)
     missing = (Missing("cd4_abs", resource=found.reference),) if answer is None else ()
-    values: dict[str, Scalar] = {"cd4_per_ul": quantity.value}
+    values: dict[str, Scalar] = {"cd4_per_ul": evidence.figure(quantity)}
     return Gate(GateId.CD4OK, answer, reason, None, (evidence.of_observation(found),), missing, values)
 
 
@@ -328,7 +328,7 @@ def b_recovered(case: Case, on: date) -> Gate:
         only_cd19 = tuple(m for m in lacks if m.concept == "cd19_abs")
         return Gate(GateId.BOK, None, _said("b-unknown", days=days), missing=only_cd19)
     quantity = best.value.quantity
-    values: dict[str, Scalar] = {"b_per_ul": quantity.value}
+    values: dict[str, Scalar] = {"b_per_ul": evidence.figure(quantity)}
     answer = True if True in answers else (None if None in answers else False)
     key = {True: "b-ok", False: "b-low", None: "b-open"}[answer]
     if answer is False and quantity.above(origin):
