@@ -75,16 +75,21 @@ def _given_lately(record: DrugRecord, today: date, days: int) -> bool:
     return end is not None and 0 <= (today - end.date).days <= days
 
 
-def drug_use(case: Case, *drugs: str, recent_days: int = 1) -> DrugUse:
-    """Active: an order, statement or supply that covers today, or a dose at most `recent_days` ago.
-
-    Use before this course (more than 30 days before lymphodepletion or infusion) does not count as stopped.
-    """
+def course_floor(case: Case) -> date | None:
+    """Use before this day belongs to an earlier time: 30 days before lymphodepletion or infusion."""
     course = case.chart.course
     anchors = [
         a.date for a in (course.ldc_first, course.last_infused) if a is not None and a.date is not None
     ]
-    since = min(anchors) - timedelta(days=30) if anchors else None
+    return min(anchors) - timedelta(days=30) if anchors else None
+
+
+def drug_use(case: Case, *drugs: str, recent_days: int = 1) -> DrugUse:
+    """Active: an order, statement or supply that covers today, or a dose at most `recent_days` ago.
+
+    Use before this course does not count as stopped.
+    """
+    since = course_floor(case)
     active: list[DrugRecord] = []
     past: list[DrugRecord] = []
     last: date | None = None
@@ -161,7 +166,7 @@ def stop_predicate(case: Case, rule_id: str) -> Stop:
     else:
         cd4 = newest.value.quantity.above(p["cd4_per_ul"])
         shown = (evidence.of_observation(newest),)
-        values.append(("cd4_per_ul", newest.value.quantity.value))
+        values.append(("cd4_per_ul", evidence.figure(newest.value.quantity)))
         if cd4 is None:
             missing = (Missing("cd4_abs", resource=newest.reference),)
     return Stop(p.int("stop_months"), months, cd4, from_day, shown, missing, tuple(values))

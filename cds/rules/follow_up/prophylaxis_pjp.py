@@ -35,6 +35,7 @@ from cds.rules.follow_up.prophylaxis import (
     Use,
     adult,
     begun,
+    course_floor,
     drug_use,
     for_treatment,
     orders_unread,
@@ -114,10 +115,17 @@ def choice(case: Case) -> Choice:
 
 
 def _pentamidine(case: Case) -> tuple[date | None, tuple[DrugRecord, ...]]:
-    """Last day of a pentamidine dose given."""
-    records = [d for d in case.chart.drugs.of(PENTAMIDINE) if d.given and d.route is not Route.INTRAVENOUS]
-    days = [m.date for d in records if (m := d.timing.last or d.timing.first) and m.date <= case.today]
-    return max(days, default=None), tuple(records)
+    """Last day of a pentamidine dose given in this course."""
+    since = course_floor(case) or date.min
+    found = [
+        (moment.date, record)
+        for record in case.chart.drugs.of(PENTAMIDINE)
+        if record.given
+        and record.route is not Route.INTRAVENOUS
+        and (moment := record.timing.last or record.timing.first) is not None
+        and since <= moment.date <= case.today
+    ]
+    return max((day for day, _ in found), default=None), tuple(record for _, record in found)
 
 
 def _use(case: Case) -> DrugUse:
