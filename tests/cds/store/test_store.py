@@ -11,7 +11,9 @@ from uuid import uuid4
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import insert, select, text
 
 from cards.finding import Finding, Indicator, Message, Outcome
@@ -19,7 +21,7 @@ from cds.access.replay import KEPT_BEYOND_EXPIRY
 from cds.protocol import FeedbackItem, FeedbackOutcome, HookRequest, OverrideReason
 from cds.settings import SettingsError
 from cds.store import Identity, State, Store, Unavailable, async_url, connect
-from cds.store.database import migrate
+from cds.store.database import NEWEST, migrate
 from cds.store.identity import Kind
 from cds.store.models import Base, Feedback, UsedToken, Verdict
 from cds.store.orders import order_parts
@@ -45,6 +47,12 @@ async def test_the_migrations_build_the_models(database_url: str) -> None:
         )
     await engine.dispose()
     assert differences == []
+
+
+def test_the_newest_revision_is_the_head_of_the_migrations() -> None:
+    config = Config()
+    config.set_main_option("script_location", "cds.store:migrations")
+    assert ScriptDirectory.from_config(config).get_heads() == [NEWEST]
 
 
 async def test_workers_that_start_at_once_take_turns(database_url: str) -> None:
