@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
+from math import ceil
 from typing import Any
 
 from cards.finding import (
@@ -113,14 +114,20 @@ def _orders(case: Case) -> Iterator[Ordered]:
         if found is not None:
             row, named = found
             irradiated = named or "irradiated" in order.details | stated_attributes(order.text)
-            units = None if order.quantity is None else int(order.quantity.value)
-            yield Ordered(order.reference, row, _day(case, order), irradiated, units)
+            yield Ordered(order.reference, row, _day(case, order), irradiated, _units(order))
     for drug in drugs:
         found = _row(case, drug.concepts)
         if found is not None:
             row, named = found
             irradiated = named or "irradiated" in stated_attributes(drug.name)
             yield Ordered(drug.reference, row, _drug_day(case, drug), irradiated, None)
+
+
+def _units(order: ServiceOrder) -> int | None:
+    """Units ordered; None where none are counted, or a volume is."""
+    if order.quantity is None or order.quantity.unit not in ("{unit}", "1"):
+        return None
+    return ceil(order.quantity.value)
 
 
 def _day(case: Case, order: ServiceOrder) -> date:
