@@ -38,6 +38,7 @@ from fhir_mapping.chart import (
     DrugSource,
     DrugState,
     LossReason,
+    Moment,
     Observation,
     Route,
     add_months,
@@ -80,6 +81,24 @@ def _last_day(record: DrugRecord, today: date) -> date | None:
         if moment is not None and moment.date <= today:
             return moment.date
     return None
+
+
+def _dose_days(case: Case, until: date, test: Moment | None = None) -> list[date]:
+    """Days of the doses up to `until`, those recorded as immunizations included (chart-facts M20); doses that
+    were given after the very hour of `test` are left out."""
+    days = [
+        day
+        for dose in _doses(case)
+        if not _drawn_before(test, dose.timing.first) and (day := _last_day(dose, until)) is not None
+    ]
+    given = [v.when for v in case.chart.vaccines.of(*DRUGS) if v.when is not None]
+    return days + [when.date for when in given if when.date <= until and not _drawn_before(test, when)]
+
+
+def _drawn_before(test: Moment | None, dose: Moment | None) -> bool:
+    if test is None or dose is None or not (test.exact and dose.exact):
+        return False
+    return test.latest <= dose.earliest
 
 
 def _plan(case: Case) -> tuple[bool, date | None, tuple[DrugRecord, ...]]:
@@ -169,8 +188,7 @@ def replacement(case: Case) -> Replacement:
     """State A to D of the figure from doses, plans and the tests since the last dose."""
     p = case.p(RULE)
     given = _doses(case)
-    days = [day for d in given if (day := _last_day(d, case.today)) is not None]
-    last = max(days, default=None)
+    last = max(_dose_days(case, case.today), default=None)
     planned, next_dose, orders = _plan(case)
     held = _held_orders(case)
     if planned:
@@ -214,17 +232,8 @@ def trough(case: Case) -> Trough:
 
 def _soon_after(case: Case, test: Observation) -> bool:
     """Drawn within the trough time after a dose; one drawn in the hours before that day's dose is not."""
-    days = [
-        day
-        for dose in _doses(case)
-        if not _drawn_before(test, dose) and (day := _last_day(dose, test.when.date)) is not None
-    ]
+    days = _dose_days(case, test.when.date, test.when)
     return bool(days) and (test.when.date - max(days)).days < case.p(RULE).int("trough_days")
-
-
-def _drawn_before(test: Observation, dose: DrugRecord) -> bool:
-    first = dose.timing.first
-    return first is not None and first.exact and test.when.exact and test.when.latest <= first.earliest
 
 
 @dataclass(frozen=True, slots=True)

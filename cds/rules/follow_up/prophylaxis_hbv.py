@@ -101,16 +101,18 @@ def serology(case: Case) -> Serology:
     ]
     shown = [evidence.of_observation(o) for o in (hbsag, anti_hbc, dna) if o is not None]
     shown += [evidence.of_fact(c, "hbv") for c in coded]
-    passive: date | None = None
-    if anti_hbc is not None and _answer(anti_hbc) is True:
-        months = case.p(RULE).int("passive_months")
-        for record in case.chart.drugs.of(*_IMMUNOGLOBULINS):
-            moment = record.timing.last or record.timing.first
-            if not record.given or moment is None or moment.date > anti_hbc.when.date:
-                continue
-            if add_months(moment.date, months) >= anti_hbc.when.date:
-                passive = moment.date if passive is None else max(passive, moment.date)
+    passive = _passive(case, anti_hbc) if anti_hbc is not None and _answer(anti_hbc) is True else None
     return Serology(_answer(hbsag), _answer(anti_hbc), _dna_answer(dna), bool(coded), passive, tuple(shown))
+
+
+def _passive(case: Case, sample: Observation) -> date | None:
+    """Last immunoglobulin before the sample, given recently enough to be found in it (chart-facts M20)."""
+    given = [d.timing.last or d.timing.first for d in case.chart.drugs.of(*_IMMUNOGLOBULINS) if d.given]
+    given += [v.when for v in case.chart.vaccines.of(*_IMMUNOGLOBULINS)]
+    months = case.p(RULE).int("passive_months")
+    days = [moment.date for moment in given if moment is not None and moment.date <= sample.when.date]
+    last = max(days, default=None)
+    return last if last is not None and add_months(last, months) >= sample.when.date else None
 
 
 def _concerns(drafts: Drafts, _: Parameters) -> bool:
