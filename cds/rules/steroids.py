@@ -20,6 +20,7 @@ GLUCOCORTICOIDS = (
     "betamethasone",
 )
 PREDNISONE_MG = Decimal(5)
+REPLACEMENT_DRUGS = frozenset({"hydrocortisone", "prednisolone", "prednisone", "cortisone"})
 
 
 @cache
@@ -72,9 +73,23 @@ def is_replacement(record: DrugRecord, case: Case) -> bool:
     """Physiological replacement: said by the order, or adrenal insufficiency on the chart (C8)."""
     if "purpose_replacement" in record.purposes or "adrenal_insufficiency" in record.reasons:
         return True
-    return not record.reasons and any(
-        c.state is ConditionState.ACTIVE for c in case.chart.conditions.of("adrenal_insufficiency")
-    )
+    return not record.reasons and adrenal_insufficiency(case)
+
+
+def replaces(record: DrugRecord, drug: str, case: Case) -> bool:
+    """Replacement where a wrong yes would let a harmful steroid pass: said by the order; of adrenal
+    insufficiency on the chart only for a drug that replaces and an order that names no other use."""
+    if "purpose_replacement" in record.purposes or "adrenal_insufficiency" in record.reasons:
+        return True
+    if drug not in REPLACEMENT_DRUGS or record.purposes or record.reasons:
+        return False
+    return adrenal_insufficiency(case)
+
+
+def adrenal_insufficiency(case: Case) -> bool:
+    """Coded as active (C8)."""
+    conditions = case.chart.conditions.of("adrenal_insufficiency")
+    return any(condition.state is ConditionState.ACTIVE for condition in conditions)
 
 
 def active_on(record: DrugRecord, on: date) -> bool:

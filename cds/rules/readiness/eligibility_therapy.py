@@ -50,6 +50,8 @@ def transplant_line(case: Case) -> Line:
     last = past.transplants[-1].date
     earliest = last + timedelta(days=needed)
     day0 = case.chart.course.day0_any
+    if day0 is not None and day0 < case.today:
+        day0 = None  # planned for a day that has passed: no day to count to
     values: dict[str, str | int | date] = {"transplant_earliest": earliest}
     if disease(case) is Disease.B_ALL:
         notes.append(msg("note.graft-all"))

@@ -6,6 +6,7 @@ Exempt: local routes everywhere, and intermittent steroids (single or as-needed 
 from __future__ import annotations
 
 from cds.engine.case import Case, once_per_case
+from cds.rules.drug_classes import drug_classes
 from cds.rules.washout.uses import membership
 from fhir_mapping.chart import DrugRecord, DrugSource, Route
 
@@ -17,7 +18,9 @@ _LOCAL = frozenset(r for r in Route if not r.systemic and r is not Route.OTHER)
 def _in_force(case: Case, record: DrugRecord) -> bool:
     if not record.in_force:
         return False
-    last = record.timing.last
+    first, last = record.timing.first, record.timing.last
+    if first is not None and first.first_date > case.today:
+        return False  # ordered, not begun
     return record.timing.ongoing or last is None or last.date >= case.today
 
 
@@ -40,7 +43,8 @@ def immunosuppressants(case: Case) -> tuple[DrugRecord, ...]:
     for record in case.chart.drugs.all:
         if not _in_force(case, record) or record.route in _LOCAL:
             continue
-        classes = frozenset[str]().union(*(membership(case, record, d).classes for d in record.ingredients))
+        drugs = drug_classes().drugs_of(record)
+        classes = frozenset[str]().union(*(membership(case, record, d).classes for d in drugs))
         steroid = "DC6" in classes
         if steroid and _intermittent(record):
             continue

@@ -34,7 +34,7 @@ RULE = "readiness.infusion"
 _VITALS = ("bp_panel", "bp_systolic", "heart_rate", "spo2")
 MONITORS = ("monitor_spo2", "monitor_ecg", "monitor_bp")
 _COMMON = frozenset({"nausea", "vomiting", "abdominal_pain", "garlic_odor"})
-_SEVERE = frozenset(
+SEVERE_REACTIONS = frozenset(
     {
         "hypotension",
         "hypertension",
@@ -287,15 +287,15 @@ def _reactions(case: Case, found: Sequence[Bag]) -> tuple[dict[str, Evidence], d
 
     for observation in case.chart.series("infusion_reaction"):
         for word in observation.value.codes if inside(observation.when) else ():
-            group = severe if word in _SEVERE else (common if word in _COMMON else None)
+            group = severe if word in SEVERE_REACTIONS else (common if word in _COMMON else None)
             if group is not None:
                 group[word] = of_observation(observation)
-    for condition in case.chart.conditions.of("infusion_reaction", *sorted(_SEVERE | _COMMON)):
+    for condition in case.chart.conditions.of("infusion_reaction", *sorted(SEVERE_REACTIONS | _COMMON)):
         if condition.state is not ConditionState.ACTIVE or not inside(condition.onset):
             continue
-        words = condition.concepts & (_SEVERE | _COMMON)
+        words = condition.concepts & (SEVERE_REACTIONS | _COMMON)
         for word in sorted(words):
-            (severe if word in _SEVERE else common)[word] = of_fact(condition, word)
+            (severe if word in SEVERE_REACTIONS else common)[word] = of_fact(condition, word)
         if not words:  # a reaction that is not named weighs as its grade says
             graded = condition.grade is not None and condition.grade.value >= _SEVERE_GRADE
             group = severe if graded else common

@@ -188,7 +188,7 @@ def _serology(case: Case, day: date) -> Line:
     cells: list[Shown] = []
     evidence: list[Evidence] = []
     for concept in SEROLOGY:
-        last = case.chart.latest(concept)
+        last = case.chart.series(concept).latest(case.now, usable=lambda o: o.value.result is not None)
         if last is None or last.value.result is None:
             missing.append(Missing(concept))
             continue

@@ -37,19 +37,18 @@ from cds.rules.drug_classes import Band, drug_classes
 from cds.rules.grading.crs_episode import crs_applies, crs_now
 from cds.rules.grading.icans_episode import icans_now
 from cds.rules.grading.iec_hs_episode import iec_hs_now
-from cds.rules.steroids import active_on
+from cds.rules.readiness.infusion import SEVERE_REACTIONS
+from cds.rules.steroids import active_on, adrenal_insufficiency, replaces
 from cds.rules.washout.concerns import drafts_hold
 from fhir_mapping.chart import ConditionState, Drafts, DrugRecord, DrugSource, Moment, Result
 
 RULE = "washout.infusion"
 OVERRIDES = (Override.OTHER_CAUSE, Override.RISK_BENEFIT, Override.SPECIALIST_ADVICE, Override.OTHER)
-REPLACEMENT_DRUGS = frozenset({"hydrocortisone", "prednisolone", "prednisone", "cortisone"})
 PLANNED_USES = frozenset({"purpose_premedication", "purpose_antiemetic"})
 TOXICITIES = ("crs", "icans", "iec_hs", "hlh", "anaphylaxis", "infusion_reaction")
 CRS_STEROIDS = ("dexamethasone", "methylprednisolone")
 STEROID_FROM_CRS = 2  # the grade from which the CRS algorithm may ask for a steroid
 GRADES = ("crs_grade", "icans_grade", "iec_hs_grade")
-SEVERE_REACTIONS = frozenset({"hypotension", "cardiac_arrest", "chest_tightness", "rash", "anaphylaxis"})
 
 
 class Group(StrEnum):
@@ -136,19 +135,6 @@ def _overlaps(record: DrugRecord, start: date, end: date) -> date | None:
     return max(first, start)
 
 
-def _replacement(case: Case, record: DrugRecord, drug: str) -> bool:
-    if "purpose_replacement" in record.purposes or "adrenal_insufficiency" in record.reasons:
-        return True
-    if drug not in REPLACEMENT_DRUGS or record.purposes or record.reasons:
-        return False
-    return _adrenal_insufficiency(case)
-
-
-def _adrenal_insufficiency(case: Case) -> bool:
-    conditions = case.chart.conditions.of("adrenal_insufficiency")
-    return any(condition.state is ConditionState.ACTIVE for condition in conditions)
-
-
 @once_per_case
 def toxicity_recorded(case: Case) -> tuple[Evidence, ...]:
     """CRS, ICANS, IEC-HS or a severe infusion reaction since day 0: then steroids have another rule."""
@@ -226,7 +212,7 @@ def _steroid(case: Case, record: DrugRecord, drug: str) -> Hit | None:
     inside = _overlaps(record, first, until)
     if inside is None:
         return None
-    if _replacement(case, record, drug):
+    if replaces(record, drug, case):
         return Hit(record, drug, Row.REPLACEMENT, Outcome.INFO, Indicator.INFO, inside)
     if _treats_toxicity(record):
         return None
@@ -242,7 +228,7 @@ def _steroid(case: Case, record: DrugRecord, drug: str) -> Hit | None:
             if between is not None:
                 return Hit(record, drug, Row.STEROID_BEFORE, Outcome.STOP, Indicator.WARNING, between)
     after = _overlaps(record, max(at.day0, case.today) if at.infused else at.day0, until)
-    if after is None or toxicity_recorded(case) or (at.infused and _adrenal_insufficiency(case)):
+    if after is None or toxicity_recorded(case) or (at.infused and adrenal_insufficiency(case)):
         return None
     if at.infused and (_toxicity_shown(case) or _judged_as_crs_steroid(case, record, drug)):
         return None
@@ -257,7 +243,7 @@ def _steroid_without_day0(case: Case, record: DrugRecord, drug: str) -> Hit | No
     day = _overlaps(record, at.start + timedelta(days=1), date.max)
     if day is None:
         return None
-    if _replacement(case, record, drug):
+    if replaces(record, drug, case):
         return Hit(record, drug, Row.REPLACEMENT, Outcome.INFO, Indicator.INFO, day)
     return Hit(record, drug, Row.STEROID_BEFORE, Outcome.STOP, Indicator.WARNING, day)
 

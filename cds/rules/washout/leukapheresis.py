@@ -38,6 +38,7 @@ from cds.engine.rule import Hook, rule
 from cds.rules.drug_classes import drug_classes
 from cds.rules.evidence import of_observation
 from cds.rules.readiness.phase import candidate, collected
+from cds.rules.steroids import replaces
 from cds.rules.washout.concerns import drafts_hold, drugs_of_rows
 from cds.rules.washout.intervals import (
     Interval,
@@ -62,7 +63,6 @@ from cds.rules.washout.wording import (
 )
 from fhir_mapping.chart import (
     Anchor,
-    ConditionState,
     Drafts,
     DrugRecord,
     Flag,
@@ -236,7 +236,7 @@ def _row_notes(case: Case, lines: Sequence[Line]) -> tuple[Block, ...]:
             recorded = _waiver_recorded(case, line.use)
             key = "note.waiver-recorded" if recorded else "note.waiver-ask"
             found.append(Bullet(msg(key, drug=Name(line.use.concept))))
-        if line.use.concept == "hydrocortisone" and row == "W5" and _replacement(case, line.use):
+        if _replacement(case, line):
             found.append(Bullet(msg("note.replacement")))
         if line.interval.needs_counts:
             found.append(Bullet(_counts_message(case)))
@@ -271,13 +271,10 @@ def _waiver_recorded(case: Case, use: Use) -> bool:
     return any(concept in s.purposes for s in case.chart.services.of("leukapheresis"))
 
 
-def _replacement(case: Case, use: Use) -> bool:
-    if any("purpose_replacement" in record.purposes for record in use.records):
-        return True
-    if any("adrenal_insufficiency" in record.reasons for record in use.records):
-        return True
-    conditions = case.chart.conditions.of("adrenal_insufficiency")
-    return any(condition.state is ConditionState.ACTIVE for condition in conditions)
+def _replacement(case: Case, line: Line) -> bool:
+    """A steroid that the body needs: it is judged, and nobody is told to stop it."""
+    use = line.use
+    return line.interval.row == "W5" and any(replaces(r, use.drug, case) for r in use.records)
 
 
 # --- findings
@@ -321,9 +318,9 @@ def _line_finding(
         if line.needed is not None and line.end.ongoing:
             stop_by = target.day - timedelta(days=line.needed)
             values["stop_by"] = stop_by
-            if stop_by >= case.today:
+            if stop_by >= case.today and not _replacement(case, line):
                 detail.append(Bullet(msg("detail.stop-by", stop_by=stop_by, **shown)))
-    if line.end.ongoing:
+    if line.end.ongoing and not _replacement(case, line):
         detail.append(Bullet(msg("detail.still-active", **shown)))
     elif line.outcome is Outcome.NOT_MET and line.interval.ranged:
         full = line.full if line.full is not None else msg("cell.none")

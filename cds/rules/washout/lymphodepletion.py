@@ -29,7 +29,9 @@ from cds.engine.case import Case, once_per_case
 from cds.engine.parameters import Parameters
 from cds.engine.rule import Hook, rule
 from cds.rules.disease import Disease, disease, disease_evidence
+from cds.rules.readiness.checklist import newest, with_number
 from cds.rules.readiness.phase import collected, collection_date, infused, infusing
+from cds.rules.steroids import replaces
 from cds.rules.washout.concerns import drafts_hold, drugs_of_rows
 from cds.rules.washout.intervals import (
     Interval,
@@ -181,17 +183,25 @@ def _sequential(case: Case, line: Line) -> bool:
     return any("purpose_sequential_bridging" in record.purposes for record in line.use.records)
 
 
-def _replacement(line: Line) -> bool:
-    records = line.use.records
-    return line.interval.row == "B8" and any(
-        "purpose_replacement" in r.purposes or "adrenal_insufficiency" in r.reasons for r in records
-    )
+def _replacement(case: Case, line: Line) -> bool:
+    """A steroid that the body needs: it is shown, and nobody is told to stop it."""
+    use = line.use
+    return line.interval.row == "B8" and any(replaces(r, use.drug, case) for r in use.records)
+
+
+def _suppressing(case: Case) -> int | None:
+    """Days of marrow suppression expected of bridging, where they make it of high intensity (K13)."""
+    look = newest(case, "expected_marrow_suppression_days", None, with_number)
+    limit = case.p("readiness.bridging")["high_intensity_above_days"]
+    if look.quantity is None or not look.quantity.above(limit):
+        return None
+    return int(look.quantity.value)
 
 
 def _indicator(case: Case, line: Line) -> Indicator | None:
     if line.outcome is Outcome.REVIEW:
         return Indicator.WARNING
-    if line.outcome is Outcome.NOT_MET and (_sequential(case, line) or _replacement(line)):
+    if line.outcome is Outcome.NOT_MET and (_sequential(case, line) or _replacement(case, line)):
         return Indicator.INFO
     if line.outcome is Outcome.MET_MINIMUM and line.interval.row in ("B4", "B5"):
         return Indicator.INFO
@@ -199,26 +209,34 @@ def _indicator(case: Case, line: Line) -> Indicator | None:
 
 
 def _row_notes(case: Case, lines: Sequence[Line]) -> tuple[Block, ...]:
+    numbers = case.p(RULE)
     found: list[Block] = list(notes(x for x in lines if not x.interval.row.startswith(("B4", "B5"))))
     for line in lines:
         row = line.interval.row
         if line.use.concept == "radiotherapy" and line.use.possible:
-            found.append(Bullet(msg("note.if-lung", needed=Days(case.p(RULE).int("B5_days")))))
+            found.append(Bullet(msg("note.if-lung", needed=Days(numbers.int("B5_days")))))
         if row in ("B4", "B5") and line.interval.ranged and line.outcome is not Outcome.MET:
             found.append(Bullet(msg("note.radiotherapy-lymphoma", full=Days(line.interval.full))))
         if row == "B3":
             found.append(Bullet(msg("note.counts-recover")))
+            days = _suppressing(case)
+            if days is not None:
+                low, high = numbers.int("B1_low_days"), numbers.int("B1_full_days")
+                needed = msg("interval.range", low=low, high=high)
+                found.append(Bullet(msg("note.suppressing", days=Days(days), needed=needed)))
         if line.outcome is Outcome.REVIEW:
             found.append(Bullet(msg("note.ibrutinib-cytopenia")))
         if _sequential(case, line):
             found.append(Bullet(msg("note.sequential")))
         if row == "B8" and line.outcome is Outcome.NOT_MET:
-            key = "note.replacement" if _replacement(line) else "note.steroid"
+            key = "note.replacement" if _replacement(case, line) else "note.steroid"
             found.append(Bullet(msg(key)))
     return unique(found)
 
 
-def _key(line: Line) -> str:
+def _key(case: Case, line: Line) -> str:
+    if line.outcome is Outcome.NOT_MET and _replacement(case, line):
+        return "replacement"
     if line.end.ongoing:
         return "ongoing"
     if line.end.last is None:
@@ -233,7 +251,7 @@ def _key(line: Line) -> str:
 
 
 def _finding(case: Case, line: Line, subject: str, resource: str, day: date) -> Finding:
-    key = _key(line)
+    key = _key(case, line)
     shown = {
         "drug": shown_name(line.use),
         "gap": Days(line.gap) if line.gap is not None else msg("cell.none"),
@@ -246,7 +264,7 @@ def _finding(case: Case, line: Line, subject: str, resource: str, day: date) -> 
         Paragraph(msg("detail.found", last=last_dose(line), **shown)),
         Bullet(msg("detail.criterion", row=line.interval.row, **shown)),
     ]
-    if line.end.ongoing and line.needed is not None:
+    if line.end.ongoing and line.needed is not None and key != "replacement":
         stop_by = day - timedelta(days=line.needed)
         values["stop_by"] = stop_by
         detail.append(Bullet(msg("detail.stop-by", stop_by=stop_by, **shown)))
@@ -334,11 +352,16 @@ def _signed_start(case: Case) -> tuple[str, date | None] | None:
     return (drafts[0].reference, planned_start(case)) if drafts else None
 
 
+def _weightiest_first(case: Case, lines: Sequence[Line]) -> list[Line]:
+    """What warns comes before a use that is only worth knowing (replacement, sequential therapy)."""
+    return sorted(lines, key=lambda line: -(_indicator(case, line) or Indicator.INFO).rank)
+
+
 def _page(case: Case) -> Iterator[Finding]:
     if infusing(case):
         return  # lymphodepletion lies behind, recorded or not
     day = planned_start(case)
-    lines = lines_before(case, day)
+    lines = _weightiest_first(case, lines_before(case, day))
     since = collection_date(case)
     listed = [
         use
@@ -353,11 +376,12 @@ def _page(case: Case) -> Iterator[Finding]:
             yield replace(finding, detail=listing)
         return
     worst = lines[0]
-    open_lines = open_ended(lines)
-    earliest = latest_day(lines)
+    binding = [line for line in lines if not _replacement(case, line)]
+    open_lines = open_ended(binding)
+    earliest = latest_day(binding)
     if open_lines and earliest is not None and earliest <= (day or case.today):
         earliest = None  # what has no end yet decides
-    failing = [x for x in lines if x.outcome in (Outcome.NOT_MET, Outcome.REVIEW)]
+    failing = [x for x in binding if x.outcome in (Outcome.NOT_MET, Outcome.REVIEW)]
     indicators = [_indicator(case, line) or Indicator.INFO for line in lines]
     values: Values = dict(line_values(worst))
     values["lines"] = [line_values(line) for line in lines]
@@ -374,11 +398,13 @@ def _page(case: Case) -> Iterator[Finding]:
         "earliest": earliest if earliest is not None else msg("cell.none"),
         "full": worst.full if worst.full is not None else msg("cell.none"),
     }
-    if worst.end.ongoing and worst.outcome is Outcome.NOT_MET:
+    if worst.outcome is Outcome.NOT_MET and _replacement(case, worst):
+        key = "page.replacement"
+    elif worst.end.ongoing and worst.outcome is Outcome.NOT_MET:
         key = "page.ongoing"
     elif worst.outcome is Outcome.REVIEW:
         key = "page.review"
-    elif failing and day is not None:
+    elif worst.outcome is Outcome.NOT_MET and day is not None:
         key = "page.not-met"
     elif worst.outcome is Outcome.UNKNOWN:
         key = "page.unknown"
