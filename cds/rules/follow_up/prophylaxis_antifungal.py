@@ -74,10 +74,12 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class SteroidRun:
-    """Systemic steroid running now. `hours`: whole unbroken run; None where its start has no hour."""
+    """Systemic steroid running now. `hours`: least length of the unbroken run; `exact`: its start has an
+    hour."""
 
     records: tuple[DrugRecord, ...]
-    hours: float | None
+    hours: float
+    exact: bool
     days: int
 
 
@@ -109,10 +111,8 @@ def steroid_run(case: Case) -> SteroidRun | None:
         used.append(record)
         if begin < start:
             start, exact = begin, has_hour
-    hours = (case.now - start) / timedelta(hours=1)
-    if not exact and start > case.now:
-        hours = 0
-    return SteroidRun(tuple(used), hours if exact else None, (case.today - start.date()).days)
+    hours = max(timedelta(0), case.now - start) / timedelta(hours=1)
+    return SteroidRun(tuple(used), hours, exact, (case.today - start.date()).days)
 
 
 def _for_toxicity(case: Case, run: SteroidRun) -> bool:
@@ -182,8 +182,7 @@ def need(case: Case) -> Need:
     if run is not None:
         facts = tuple(evidence.of_drug(r) for r in run.records)
         hours = p["steroid_hours"]
-        long_run = run.hours > hours if run.hours is not None else run.days * 24 > hours + 24
-        if run.hours is not None:
+        if run.exact:
             values["steroid_hours"] = int(run.hours)
         if _for_toxicity(case, run):
             add(
@@ -195,7 +194,7 @@ def need(case: Case) -> Need:
         if _high_dose(case, run):
             bullet = Bullet(msg("criterion.high-dose", limit=Amount(p["high_dose_dexamethasone_mg"], "mg")))
             add(Strength.RECOMMENDED, "steroid-high-dose", bullet, *facts)
-        if long_run:
+        if run.hours > hours:
             add(Strength.RECOMMENDED, "steroid-long", Bullet(msg("criterion.long", hours=int(hours))), *facts)
     count = current_anc(case, p.int("anc_age_days"))
     group = risk_group(case)
