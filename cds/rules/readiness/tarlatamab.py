@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
 from cards.finding import (
     Block,
@@ -202,13 +202,16 @@ def _line(case: Case) -> Iterator[Point]:
     relapsed = relapsed or (number is not None and bool(number.value.number))
     refractory = case.chart.latest("refractory_disease")
     relapsed = relapsed or (refractory is not None and bool(refractory.value.yes))
-    if not relapsed and not any(_had(record) for record in case.chart.drugs.of(*_PLATINUM)):
+    if not relapsed and not any(_had(case, record) for record in case.chart.drugs.of(*_PLATINUM)):
         yield Point("R3", Indicator.WARNING, msg("row.line"))
 
 
-def _had(record: DrugRecord) -> bool:
+def _had(case: Case, record: DrugRecord) -> bool:
+    """Given, or ordered for a time that has come."""
+    first = record.timing.first
     if record.source is DrugSource.ORDER:
-        return record.state in (DrugState.ACTIVE, DrugState.COMPLETED, DrugState.STOPPED)
+        begun = first is None or first.first_date <= case.today
+        return begun and record.state in (DrugState.ACTIVE, DrugState.COMPLETED, DrugState.STOPPED)
     return record.given
 
 
@@ -337,7 +340,7 @@ def _kidney(case: Case) -> Iterator[Point]:
     if renal.value is None:
         yield Point("R10", Indicator.INFO, msg("row.crcl-unknown"), missing=renal.missing)
     elif renal.value < limit:
-        shown = Amount(renal.value.quantize(Decimal("0.1")), "mL/min")
+        shown = Amount(renal.value.quantize(Decimal("0.1"), ROUND_DOWN), "mL/min")  # 29.96 is not 30
         yield Point(
             "R10",
             Indicator.WARNING,

@@ -307,13 +307,17 @@ def _overlap(case: Case) -> Line:
     """The next bag is thawed only after the previous one is in."""
     found = bags(case)
     evidence = tuple(e for bag in found for e in bag.evidence)
+    open_end = False
     for before, after in pairwise(found):
         if after.thaw is None or before.start is None:
             continue
-        end = before.end
+        end = before.end or (None if before.running else before.start)
         if end is None or after.thaw.start.earliest <= end.latest:
             cell = msg("found.overlap", bag=after.name, thaw=after.thaw.start)
             return Line("X12", Status.NOT_MET, cell, notes=(msg("note.X12"),), evidence=evidence)
+        open_end = open_end or before.end is None
+    if open_end:  # thawed after the previous bag was begun; when that one was in is not recorded
+        return Line("X12", Status.UNKNOWN, evidence=evidence, missing=(Missing("car_t_infusion"),))
     return Line("X12", Status.MET, msg("found.bags", bags=len(found)), evidence=evidence)
 
 
