@@ -8,10 +8,11 @@ from datetime import date, timedelta
 
 from cards.finding import Missing
 from cds.engine.case import Case
-from fhir_mapping.chart import DrugRecord, LossReason, Moment, Observation, whole_day
+from fhir_mapping.chart import DrugRecord, LossReason, Moment, Observation, Result, whole_day
 
 CBC = ("anc", "platelets", "hemoglobin")
 LIVER = ("alt", "ast", "bilirubin_total")
+HEPATITIS_B = ("hbsag", "anti_hbc", "anti_hbs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,22 @@ def gaps(case: Case, concepts: Iterable[str], start: Moment, days: int) -> tuple
         last = newest(case, concept)
         if last is None or not is_fresh(last.when, start, days):
             found.append(LabGap(concept, last))
+    return tuple(found)
+
+
+def hepatitis_gaps(case: Case, days: int) -> tuple[Missing, ...]:
+    """Hepatitis B tests to order: none on the chart, older than `days`, or indeterminate at last. A positive
+    HBsAg or anti-HBc stands whatever its date."""
+    found = []
+    for concept in HEPATITIS_B:
+        results = [o for o in case.chart.series(concept) if o.value.result is not None]
+        if concept != "anti_hbs" and any(o.value.result is Result.POSITIVE for o in results):
+            continue
+        last = results[-1] if results else None
+        if last is None or last.value.result is Result.INDETERMINATE:
+            found.append(Missing(concept, resource="" if last is None else last.reference))
+        elif (case.today - last.when.date).days > days:
+            found.append(Missing(concept, LossReason.STALE, last.reference))
     return tuple(found)
 
 

@@ -55,6 +55,14 @@ def _reduced(observation: Observation) -> bool:
     return "dim" in observation.value.codes
 
 
+def _told(observation: Observation) -> bool:
+    """The result says positive, dim or negative; an indeterminate or unreadable one is neither."""
+    if observation.value.result is Result.INDETERMINATE:
+        return False
+    positive = observation.value.result is Result.POSITIVE or "positive" in observation.value.codes
+    return positive or _negative(observation) or _reduced(observation)
+
+
 def antigen_test(case: Case, concept: str, day: date) -> Observation | None:
     """Newest result on disease of the relapse: not older than the given days before it was coded."""
     first = day - timedelta(days=case.p(RULE).int("test_days_before"))
@@ -103,7 +111,7 @@ def _card(
         values["antigen_test_on"] = test.when.date
         row = "negative" if _negative(test) else "reduced" if _reduced(test) else "tested"
         values["antigen"] = "negative" if row == "negative" else "dim" if row == "reduced" else "positive"
-        if test.value.result is Result.INDETERMINATE:
+        if not _told(test):
             row, values["antigen"] = "indeterminate", "indeterminate"
         summary = msg(f"summary.{row}", day=test.when.date, target=target)
     return Finding(
@@ -144,7 +152,7 @@ def _orders(
         outcome: Outcome = Outcome.PASS
         indicator: Indicator | None = None
         row, summary = "pass", msg("summary.order-pass")
-        if test is None:
+        if test is None or not _told(test):
             outcome, indicator, row = Outcome.CANNOT_CHECK, Indicator.WARNING, "order-not-tested"
             summary = msg("summary.order-not-tested", drugs=drugs, target=target)
             missing = (Missing(concept),)

@@ -37,7 +37,7 @@ from cds.rules.bispecific.tarlatamab import (
 from cds.rules.bispecific.toxicity import crs_history
 from cds.rules.grading.crs_tarlatamab import tarlatamab_crs
 from cds.rules.readiness.tarlatamab_pregnancy import Potential, potential
-from fhir_mapping.chart import LossReason, Moment, Result, whole_day
+from fhir_mapping.chart import Moment, Result, whole_day
 
 RULE = "follow-up.tarlatamab-labs"
 CRS_TESTS = (
@@ -112,7 +112,7 @@ def _before_dose(case: Case, start: Moment, reference: str) -> Iterator[Finding]
     days = p.int("pre_dose_lab_max_age_days")
     missing = [gap.missing for gap in labs.gaps(case, wanted, start, days)]
     if first:
-        missing += _serology(case, p.int("hbv_max_age_days"))
+        missing += labs.hepatitis_gaps(case, p.int("hbv_max_age_days"))
         missing += _pregnancy(case, start)
     if not missing:
         return
@@ -138,19 +138,6 @@ def _before_dose(case: Case, start: Moment, reference: str) -> Iterator[Finding]
         resource=reference,
         suggestions=(_orders("labs", msg("suggest.labs"), tests, recommended=True),),
     )
-
-
-def _serology(case: Case, limit: int) -> list[Missing]:
-    lacking = []
-    for concept in ("hbsag", "anti_hbc", "anti_hbs"):
-        results = [o for o in case.chart.series(concept) if o.value.result is not None]
-        ever = concept != "anti_hbs" and any(o.value.result is Result.POSITIVE for o in results)
-        told = [o for o in results if o.value.result in (Result.POSITIVE, Result.NEGATIVE)]
-        if ever or (told and (case.today - told[-1].when.date).days <= limit):
-            continue
-        reason = LossReason.STALE if told else LossReason.NOT_ON_CHART
-        lacking.append(Missing(concept, reason, told[-1].reference if told else ""))
-    return lacking
 
 
 def _pregnancy(case: Case, start: Moment) -> list[Missing]:

@@ -63,7 +63,6 @@ from fhir_mapping.chart import (
 RULE = "readiness.tarlatamab"
 EXCIPIENTS = ("polysorbate_80", "sucrose", "glutamic_acid", "citric_acid", "lysine")
 _PLATINUM = ("cisplatin", "carboplatin", "class_platinum")
-_HBV = ("hbsag", "anti_hbc", "anti_hbs")
 _RELAPSE = ("progressive_disease", "relapse")
 _DIALYSIS = ("dialysis", "hemodialysis", "peritoneal_dialysis")
 _FLUIDS = ("sodium_chloride", "crystalloid", "iv_fluids")
@@ -223,29 +222,12 @@ def _target(case: Case) -> Iterator[Point]:
         yield Point("R4", Indicator.WARNING, msg("row.dll3-negative"), (facts.of_observation(newest),))
 
 
-def _conclusive(case: Case, concept: str) -> Observation | None:
-    return case.chart.series(concept).latest(
-        case.now, usable=lambda o: o.value.result in (Result.POSITIVE, Result.NEGATIVE)
-    )
-
-
 def _hepatitis(case: Case) -> Iterator[Point]:
-    limit = case.p(RULE).int("hbv_max_age_days")
-    open_tests = []
-    lacking = []
-    for concept in _HBV:
-        found = _conclusive(case, concept)
-        ever_positive = concept != "anti_hbs" and any(
-            o.value.result is Result.POSITIVE for o in case.chart.series(concept)
-        )
-        if ever_positive or (found is not None and (case.today - found.when.date).days <= limit):
-            continue
-        open_tests.append(concept)
-        reason = LossReason.NOT_ON_CHART if found is None else LossReason.STALE
-        lacking.append(Missing(concept, reason, "" if found is None else found.reference))
-    if open_tests:
+    lacking = labs.hepatitis_gaps(case, case.p(RULE).int("hbv_max_age_days"))
+    if lacking:
+        open_tests = [gap.concept for gap in lacking]
         names = msg("row.hbv-missing", tests=_names(open_tests))
-        yield Point("R5", Indicator.WARNING, names, missing=tuple(lacking), tests=tuple(open_tests))
+        yield Point("R5", Indicator.WARNING, names, missing=lacking, tests=tuple(open_tests))
     positive = [
         facts.of_observation(o)
         for concept in ("hbsag", "anti_hbc")
