@@ -14,6 +14,7 @@ from cds.rules.follow_up.due_dates import Point, halfway, point, served, served_
 from cds.rules.follow_up.ivig import State, table_row
 from cds.rules.follow_up.prophylaxis import Row, Stop, Use, row_of
 from cds.rules.steroids import from_prednisone, prednisone_equivalent
+from fhir_mapping.chart import Quantity
 
 DATES = st.dates(min_value=date(2020, 1, 1), max_value=date(2035, 12, 31))
 SHARES = st.none() | st.decimals(min_value=0, max_value=100, places=2)
@@ -48,15 +49,12 @@ def test_every_point_is_served_on_its_own_day(start: date) -> None:
 def test_more_b_cells_never_undo_a_recovery(
     leukocytes: Decimal | None, lymphocytes: Decimal | None, bare: Decimal | None, more: Decimal
 ) -> None:
+    def share(value: Decimal | None, plus: Decimal = Decimal(0)) -> Quantity | None:
+        return None if value is None else Quantity(value + plus, "%")
+
     one, three = Decimal(1), Decimal(3)
-    before = _judged(leukocytes, lymphocytes, bare, one, three)
-    after = _judged(
-        None if leukocytes is None else leukocytes + more,
-        None if lymphocytes is None else lymphocytes + more,
-        None if bare is None else bare + more,
-        one,
-        three,
-    )
+    before = _judged(share(leukocytes), share(lymphocytes), share(bare), one, three)
+    after = _judged(share(leukocytes, more), share(lymphocytes, more), share(bare, more), one, three)
     if before is Share.RECOVERED:
         assert after is Share.RECOVERED
     assert (before is None) is (leukocytes is None and lymphocytes is None and bare is None)
