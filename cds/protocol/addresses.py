@@ -26,15 +26,19 @@ def _addresses(values: Iterable[Any], depth: int) -> Iterator[tuple[str, str]]:
         entries = value.get("entry") if isinstance(value, dict) else None
         if not isinstance(entries, list):
             continue
+        bundles = []
         for entry in entries:
-            address = entry.get("fullUrl") if isinstance(entry, dict) else None
+            if not isinstance(entry, dict):
+                continue
+            address, resource = entry.get("fullUrl"), entry.get("resource")
             if isinstance(address, str) and address.startswith(_UUID_URN):
-                name = _name(entry.get("resource"), address.removeprefix(_UUID_URN))
+                name = _name(resource, address.removeprefix(_UUID_URN))
                 if name:
                     yield address, name
-        if depth > 1:
-            inner = (entry.get("resource") for entry in entries if isinstance(entry, dict))
-            yield from _addresses(inner, depth - 1)
+            if isinstance(resource, dict) and "entry" in resource:
+                bundles.append(resource)
+        if depth > 1 and bundles:
+            yield from _addresses(bundles, depth - 1)
 
 
 def _name(resource: object, uuid: str) -> str:
