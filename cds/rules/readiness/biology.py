@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 from cards.finding import Evidence
@@ -155,3 +156,30 @@ def extramedullary(case: Case, diseases: tuple[str, ...]) -> Outside | None:
         evidence = tuple(of_fact(c, next(d for d in diseases if d in c.concepts)) for c in coded)
         return Outside(Spread.ACTIVE, coded[-1].onset, sites, evidence)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """Bulky disease as stated, else by the largest diameter (D8)."""
+
+    bulky: bool
+    source: Observation
+
+
+def bulk(case: Case, within: timedelta | None = None) -> Bulk | None:
+    """Newest statement or measurement at most `within` old; None where neither is recorded or it says
+    nothing."""
+
+    def stated(observation: Observation) -> bool:
+        return observation.value.yes is not None
+
+    limit = case.p("grading.tls-risk")["bulk_cm"]
+    found: list[Bulk] = []
+    said = case.chart.series("bulky_disease").latest(case.now, within, stated)
+    if said is not None:
+        found.append(Bulk(bool(said.value.yes), said))
+    size = case.chart.series("largest_tumor_diameter").latest(case.now, within)
+    large = None if size is None or size.value.quantity is None else size.value.quantity.at_least(limit)
+    if size is not None and large is not None:
+        found.append(Bulk(large, size))
+    return max(found, key=lambda b: (b.source.when.latest, b.bulky), default=None)

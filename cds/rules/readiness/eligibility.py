@@ -11,7 +11,7 @@ from cds.engine.rule import Hook, rule
 from cds.rules import evidence as facts
 from cds.rules.disease import Disease, disease, disease_concept
 from cds.rules.grading.ctcae_labs import times_uln
-from cds.rules.readiness.biology import central_disease
+from cds.rules.readiness.biology import bulk, central_disease
 from cds.rules.readiness.checklist import Line, Status, checklist, dated, newest, with_number
 from cds.rules.readiness.checklist import shown as shown_value
 from cds.rules.readiness.eligibility_infection import (
@@ -99,9 +99,9 @@ def _burden(case: Case) -> Line:
     stated = newest(case, "tumor_burden", within).observation
     if stated is not None and {"high", "low"} & set(stated.value.codes):
         signs.append((stated, "high" in stated.value.codes))
-    bulky = newest(case, "bulky_disease", within).observation
-    if bulky is not None:
-        signs.append((bulky, bulky.value.yes))
+    mass = bulk(case, within)
+    if mass is not None:
+        signs.append((mass.source, mass.bulky))
     needed, reason = "tumor_burden", LossReason.NOT_ON_CHART
     if disease(case) is Disease.B_ALL:
         needed = "marrow_blasts"

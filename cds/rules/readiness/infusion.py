@@ -46,6 +46,7 @@ SEVERE_REACTIONS = frozenset(
     }
 )
 _SEVERE_GRADE = 3
+_HAPPENED = (ConditionState.ACTIVE, ConditionState.HISTORY)  # one that has passed was one too
 _MINUTE = timedelta(minutes=1)
 
 
@@ -291,7 +292,7 @@ def _reactions(case: Case, found: Sequence[Bag]) -> tuple[dict[str, Evidence], d
             if group is not None:
                 group[word] = of_observation(observation)
     for condition in case.chart.conditions.of("infusion_reaction", *sorted(SEVERE_REACTIONS | _COMMON)):
-        if condition.state is not ConditionState.ACTIVE or not inside(condition.onset):
+        if condition.state not in _HAPPENED or not inside(condition.onset):
             continue
         words = condition.concepts & (SEVERE_REACTIONS | _COMMON)
         for word in sorted(words):

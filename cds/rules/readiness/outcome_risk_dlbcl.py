@@ -17,7 +17,7 @@ from cds.rules.disease import Disease, disease, disease_evidence
 from cds.rules.dosing.ldc import body_surface, doses_per_day, orders, planned_days
 from cds.rules.evidence import of_drug, of_observation
 from cds.rules.grading.ctcae_labs import ratio_uln, times_uln
-from cds.rules.readiness.biology import Spread, extramedullary, outside
+from cds.rules.readiness.biology import Spread, bulk, extramedullary, outside
 from cds.rules.readiness.checklist import dated, shown
 from cds.rules.readiness.outcome_risk_all import Factor, State, card, genetic
 from cds.rules.readiness.phase import candidate, collection_date, infused
@@ -42,6 +42,12 @@ def _burden(case: Case) -> Factor:
         evidence.append(of_observation(burden))
         if "high" in burden.value.codes:
             found.append(dated(msg("burden.high"), burden.when))
+    mass = bulk(case)
+    if mass is not None:
+        known = True
+        evidence.append(of_observation(mass.source))
+        if mass.bulky:
+            found.append(dated(msg("burden.bulky"), mass.source.when))
     spread = extramedullary(case, ("dlbcl", *_OTHERS))
     if spread is not None:
         known = True
