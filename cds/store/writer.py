@@ -29,9 +29,9 @@ _LOG_EVERY = 10.0  # seconds between two lines about losses
 
 
 def is_away(error: BaseException) -> bool:
-    """The database is not there or not able now (restart, network, lock, full disk): worth another try."""
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return True
+    """The database is not there or not able now (restart, network, login, lock, full disk): try again."""
+    if isinstance(error, DBAPIError) and (error.connection_invalidated or error.statement is None):
+        return True  # without a statement it was the connection that failed
     return isinstance(error, OperationalError | InterfaceError | OSError | TimeoutError)
 
 

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Sequence
 
 import pytest
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from cds.store.models import Call
-from cds.store.writer import Row, Writer
+from cds.store.writer import Row, Writer, is_away
 
 
 def rows(count: int, start: int = 0) -> list[Row]:
@@ -106,6 +106,22 @@ async def test_a_database_that_comes_back_gets_what_waited(database: Database) -
     assert database.ids == ["0", "1", "2", "3"]
     assert not writer.away
     await writer.close(1)
+
+
+@pytest.mark.parametrize(
+    ("error", "away"),
+    [
+        (DBAPIError(None, None, Exception()), True),  # a login that is refused
+        (DBAPIError("INSERT", None, Exception()), False),
+        (DBAPIError("INSERT", None, Exception(), connection_invalidated=True), True),
+        (OperationalError("INSERT", None, Exception()), True),
+        (IntegrityError("INSERT", None, Exception()), False),
+        (ConnectionRefusedError(), True),
+        (ValueError(), False),
+    ],
+)
+def test_what_counts_as_away(error: Exception, away: bool) -> None:
+    assert is_away(error) is away
 
 
 async def test_a_refused_row_does_not_take_its_neighbours_along(database: Database) -> None:
