@@ -15,7 +15,7 @@ from fhir_mapping.terminology.tables import DATA
 from fhir_mapping.terminology.vocabulary import Vocabularies
 
 # codings come from outside: what is remembered of them must not grow without bound
-_CACHE_LIMIT = 50_000
+_CACHE_LIMIT = 8_192
 _LONGEST_REMEMBERED = 200  # characters of system and code
 _PREFERENCE: dict[str, tuple[str, ...]] = {
     "drug": (uri.ATC, uri.RXNORM),
