@@ -373,9 +373,8 @@ def oxygen_at(case: Case, at: datetime, since: datetime) -> OxygenState:
     left_out = _excluded(case, at, since) if held else frozenset()
     counted = tuple(r for r in held if r.concept not in left_out)
     excluded = tuple(sorted({r.concept for r in in_force} & left_out))
-    newer = flow_reference not in {
-        r.reference for r in held
-    }  # turned up or down since the device was charted
+    # a flow of another record was turned up or down since the device was charted
+    newer = flow is not None and all(r.reference != flow_reference for r in held)
     states = [_graded(case, r, flow if newer or r.flow is None else r.flow) for r in counted]
     if none_flowing:
         assert flow_time is not None
