@@ -8,9 +8,21 @@ bodies, so it is collected every few calls instead of by the number of objects.
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _OBJECTS_OF_A_LARGE_REQUEST = 250_000
 _EVERY = 20  # calls
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """No scans while the service loads, because what is loaded stays. `Collector.start` ends it."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class Collector:
@@ -21,9 +33,9 @@ class Collector:
 
     def start(self) -> None:
         """After loading: rules and terminology live for ever and are never scanned again."""
-        gc.collect()
         gc.freeze()
         gc.set_threshold(_OBJECTS_OF_A_LARGE_REQUEST, 20, 50)
+        gc.enable()
 
     def call_ended(self) -> None:
         """Every few calls, collect the young cycles."""

@@ -12,6 +12,7 @@ import typer
 
 from cds import __version__
 from cds.cli.console import FAILED, USAGE, busy, err, explained, fail, out, print_json, tracked
+from cds.collector import loading
 
 app = typer.Typer(
     name="tcell-cds",
@@ -90,7 +91,7 @@ def serve(
     ] = False,
 ) -> None:
     """Run the CDS Hooks service."""
-    with explained():
+    with explained(), loading():
         from cds.cli import serve as command
 
         if demo:

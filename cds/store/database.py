@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,7 @@ def _is_newest(connection: Connection) -> bool:
 
 def _upgrade(connection: Connection) -> None:
     # Alembic is a tenth of the time to start, and hardly any start migrates
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each of its plugins
     from alembic import command
     from alembic.config import Config
 

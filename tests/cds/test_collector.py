@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cds.collector import Collector
+from cds.collector import Collector, loading
 
 
 class Body:
@@ -34,3 +34,13 @@ def test_cycles_are_collected_every_few_calls() -> None:
     for _ in range(20):
         collector.call_ended()
     assert left() is None
+
+
+def test_nothing_is_scanned_while_the_service_loads() -> None:
+    with loading():
+        assert not gc.isenabled()
+        Collector().start()
+        assert gc.isenabled()
+    with pytest.raises(ValueError, match="broken"), loading():
+        raise ValueError("broken")
+    assert gc.isenabled()
