@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test serve lint bench fuzz soak integration browser docs site clean
+.PHONY: demo test serve lint bench fuzz soak mutants integration browser docs site clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -56,6 +56,11 @@ SOAK_MINUTES ?= 10
 SOAK_RATE ?= 0
 soak: $(STAMP)
 	$(BIN)/python -m fuzz.soak --minutes $(SOAK_MINUTES) --rate $(SOAK_RATE)
+
+MUTANTS ?= *
+mutants: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt mutmut==3.8.1
+	$(BIN)/mutmut run --max-children 2 'cds.rules.grading.$(MUTANTS)'
 
 browser: $(VENV)/.browser
 	$(BIN)/python -m pytest tests/browser
