@@ -10,7 +10,7 @@ from fhir_mapping.chart import Condition, ConditionState, Flag, Grade, LossReaso
 from fhir_mapping.read.coding import NO_CONCEPTS, code_word, codings, names_of
 from fhir_mapping.read.context import Context
 from fhir_mapping.read.pool import Subject, accepted
-from fhir_mapping.read.shape import Json, name_of, number, obj, objs, text, whole
+from fhir_mapping.read.shape import EMPTY, Json, name_of, number, obj, objs, text, whole
 from fhir_mapping.read.tables import rows
 
 _ACTIVE = frozenset({"active", "recurrence", "relapse"})
@@ -51,6 +51,7 @@ _B_LINEAGE = re.compile(
 _T_LINEAGE = re.compile(
     r"^t$|\bt[\s-]*(?:cell|all|lineage|lymphoblastic)|\b(?:precursor|pre)[\s-]*t\b|t\s*細胞", re.I
 )
+_ENDED_EVENT = frozenset({"resolved", "recovered", "resolvedwithsequelae", "resolved-with-sequelae"})
 _LATENT = frozenset({"hbv", "hcv", "hiv"})
 
 
@@ -288,7 +289,7 @@ def read_adverse_event(resource: Json, context: Context) -> Condition | None:
         context.losses.add(LossReason.CONTRADICTORY, name_of(resource), text="contradictory codes")
         return None
     concepts = _told_from_second(_implications(coded.concepts | icd_concepts(raw))) | {"adverse_event"}
-    ended = code_word(resource.get("outcome")) in ("resolved", "recovered", "resolved-with-sequelae")
+    ended = code_word(resource.get("outcome")) in _ENDED_EVENT
     onset = context.stamps.read(resource.get("date")) or context.stamps.read(
         resource.get("occurrenceDateTime")
     )
@@ -299,6 +300,9 @@ def read_adverse_event(resource: Json, context: Context) -> Condition | None:
         onset=onset,
         grade=_severity([resource.get("severity")], context, derived=False)
         or _severity([resource.get("severity")], context, derived=True),
+        attributed_to=_named_causes(
+            [item.get("instance") for item in objs(resource.get("suspectEntity"))], resource, context
+        ),
         recorded=context.stamps.read(resource.get("recordedDate")),
         text=coded.text,
     )
@@ -318,11 +322,22 @@ def _settled(conditions: list[Condition]) -> list[Condition]:
     return [c for c in conditions if id(c) not in dropped]
 
 
+def _named_causes(links: object, owner: Json, context: Context) -> frozenset[str]:
+    """Drugs and diseases that references name; a result is a finding and no cause."""
+    found: frozenset[str] = frozenset()
+    for link in objs(links):
+        target = context.pool.resolve(link, owner) or EMPTY
+        if target.get("resourceType") != "Observation":
+            found |= context.codes.all_of([target.get("code"), target.get("medicationCodeableConcept")])
+    return found
+
+
 def _evident_causes(resource: Json, context: Context) -> frozenset[str]:
     """Drugs and diseases that Condition.evidence names as the cause."""
     found: frozenset[str] = frozenset()
     for item in objs(resource.get("evidence")):
         found |= context.codes.all_of(item.get("code"))
+        found |= _named_causes(item.get("detail"), resource, context)
     return found
 
 

@@ -10,7 +10,7 @@ from fhir_mapping.read.coding import NO_CONCEPTS, codings
 from fhir_mapping.read.context import Context
 from fhir_mapping.read.pool import Subject, accepted, plain_reference
 from fhir_mapping.read.procedure import NAMES
-from fhir_mapping.read.shape import EMPTY, Json, name_of, obj, objs
+from fhir_mapping.read.shape import EMPTY, Json, name_of, obj, objs, text
 from fhir_mapping.read.specimen import specimen_concepts
 
 _REPORT = frozenset({"final", "amended", "corrected", "appended", "preliminary", "partial"})
@@ -215,24 +215,37 @@ def read_document(resource: Json, context: Context) -> Document | None:
     )
 
 
+def _of_marrow(resource: Json, context: Context, known: dict[str, bool]) -> bool:
+    """Whether a result is one of marrow. `known`: samples already looked at, by reference."""
+    for link in objs(resource["specimen"]):
+        sample = plain_reference(link)
+        found = known.get(sample)
+        if found is None:
+            of_sample = context.pool.resolve(link, resource) or EMPTY
+            kinds = specimen_concepts(of_sample.get("type"), context, text(link.get("display")))
+            found = "marrow" in kinds
+            if sample and not sample.startswith("#"):  # a contained sample is its own resource's
+                known[sample] = found
+        if found:
+            return True
+    return False
+
+
 def _marrow_examinations(context: Context) -> list[Document]:
-    """Any counting result on marrow shows that the marrow was examined (X9)."""
-    samples = {
-        name_of(specimen)
-        for specimen in context.pool.of("Specimen")
-        if "marrow" in specimen_concepts(specimen.get("type"), context)
-    }
+    """Any counting result or report on marrow shows that the marrow was examined (X9)."""
+    known: dict[str, bool] = {}
     found: list[Document] = []
-    for resource in context.pool.of("Observation") if samples else ():
+    for resource in (*context.pool.of("Observation"), *context.pool.of("DiagnosticReport")):
         status = resource.get("status")
         if not isinstance(status, str) or status not in _REPORT or "specimen" not in resource:
             continue
-        if plain_reference(resource["specimen"]) not in samples:
+        if not _of_marrow(resource, context, known):
             continue
         when = _KINDS["DiagnosticReport"].when(resource, context)
         if accepted(context.pool, resource, context.losses) is None or context.in_future(when):
             continue
-        found.append(Document(name_of(resource), "Observation", frozenset({"bone_marrow_aspiration"}), when))
+        kind = resource["resourceType"]
+        found.append(Document(name_of(resource), kind, frozenset({"bone_marrow_aspiration"}), when))
     return found
 
 

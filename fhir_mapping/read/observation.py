@@ -21,13 +21,13 @@ from fhir_mapping.chart import (
     Specimen,
     Value,
 )
-from fhir_mapping.read.coding import NO_CONCEPTS, Coded, codings
+from fhir_mapping.read.coding import NO_CONCEPTS, Coded, codings, names_of
 from fhir_mapping.read.conflicts import Reported, resolve
 from fhir_mapping.read.context import DAMAGE, Context
 from fhir_mapping.read.losses import in_order
 from fhir_mapping.read.pool import Subject, accepted, references
 from fhir_mapping.read.reference_range import ReferenceRanges
-from fhir_mapping.read.shape import Json, name_of, notes, obj, objs, text
+from fhir_mapping.read.shape import EMPTY, Json, name_of, notes, obj, objs, text
 from fhir_mapping.read.specimen import is_blood, read_specimen
 from fhir_mapping.read.traits import Traits
 from fhir_mapping.read.unread import Entry, unread_series
@@ -81,7 +81,7 @@ class Observations:
     # -- index -------------------------------------------------------------------------------------------
 
     def _arrived(self) -> Iterator[Json]:
-        """Observations that came alone or contained in a report or panel."""
+        """Observations that came alone, contained in a report or panel, or as the conclusion of a report."""
         pool = self._context.pool
         for resource in pool.of("Observation"):
             yield resource
@@ -90,6 +90,30 @@ class Observations:
         for report in pool.of("DiagnosticReport"):
             if "contained" in report and pool.subject_of(report) in (Subject.OURS, Subject.UNSTATED):
                 yield from self._contained(report)
+            if "conclusionCode" in report and (culture := self._concluded(report)) is not None:
+                yield culture
+
+    def _concluded(self, report: Json) -> Json | None:
+        """The conclusion of a culture's report as a result, where none of the culture came with it (V6)."""
+        context = self._context
+        cultures = frozenset(
+            c
+            for c in context.codes.read(report.get("code"), _NAMES).concepts
+            if context.traits(c).collected_counts
+        )
+        members = (context.pool.resolve(link, report) or EMPTY for link in objs(report.get("result")))
+        sent = NO_CONCEPTS.union(*(context.codes.read(m.get("code"), _NAMES).concepts for m in members))
+        if not cultures or cultures & sent:
+            return None
+        concluded = objs(report.get("conclusionCode"))
+        value = {
+            "coding": [coding for item in concluded for coding in objs(item.get("coding"))],
+            "text": next((name for item in concluded for name in names_of(item)), ""),
+        }
+        status = "amended" if report.get("status") == "appended" else report.get("status")
+        whole = {**report, "status": status, "valueCodeableConcept": value}
+        samples = objs(whole.pop("specimen", None))
+        return {**whole, "specimen": samples[0]} if samples else whole
 
     def _contained(self, owner: Json) -> Iterator[Json]:
         """Results inside a report or panel; what a withdrawn one holds is withdrawn with it."""

@@ -86,6 +86,11 @@ def read_statement(resource: Json, context: Context) -> DrugRecord | None:
         point = stamps.read(newer)
         start, end = stamps.period(newer)
     start = point or start
+    if context.in_future(start):
+        if state is not DrugState.ACTIVE:
+            context.losses.add(LossReason.MALFORMED, name_of(resource), text="in the future")
+            return None
+        state = DrugState.PLAN  # what begins later is not taken yet
     ongoing = False
     last = end
     if state is DrugState.ACTIVE:

@@ -91,10 +91,15 @@ def unit_of_time(written: str) -> str | None:
     return folded if folded in _SECONDS else _UNIT_WORDS.get(folded)
 
 
+def _seconds(value: object, unit: object) -> Decimal | None:
+    count, known = number(value), unit_of_time(text(unit))
+    return None if count is None or known is None or count < 0 else count * _SECONDS[known]
+
+
 def hours(value: object, unit: object) -> Decimal | None:
     """A length of time in hours."""
-    count, known = number(value), unit_of_time(text(unit))
-    return None if count is None or known is None or count < 0 else count * _SECONDS[known] / 3600
+    found = _seconds(value, unit)
+    return None if found is None else found / 3600
 
 
 def length(quantity: object) -> Decimal | None:
@@ -309,7 +314,7 @@ def read_timing(instruction: Json, stamps: Stamps, dates: OrderDates) -> Timing:
         flags |= {Flag.PRN}
     if first is not None and not first.day_known:
         flags |= {Flag.PARTIAL_DATE}
-    minutes = hours(repeat.get("duration"), repeat.get("durationUnit") or repeat.get("durationUnits"))
+    lasts = _seconds(repeat.get("duration"), repeat.get("durationUnit") or repeat.get("durationUnits"))
     return Timing(
         first=first,
         last=last,
@@ -317,7 +322,7 @@ def read_timing(instruction: Json, stamps: Stamps, dates: OrderDates) -> Timing:
         doses=doses,
         interval_hours=beat.interval,
         per_day=beat.per_day,
-        infusion_minutes=None if minutes is None else minutes * 60,
+        infusion_minutes=None if lasts is None else lasts / 60,
         as_needed=as_needed,
         stated=stated,
         flags=frozenset(flags),

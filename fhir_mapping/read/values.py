@@ -29,7 +29,9 @@ _UNDECIDED_GROWTH = re.compile(r"flora|pending|in progress|preliminary|incubat|�
 _GAPS = re.compile(r"[\s(\[（,，:：;；/]+")
 _WRAPPING = " ()[]（）,，:：;；/"
 _LONGEST_REMEMBERED = 80  # characters of a unit; keeps what is remembered small, whatever is sent
-_NONE_DETECTED = frozenset({"undetectable", "target not detected", "nd", "tnd", "none detected"})
+_NONE_DETECTED = frozenset(
+    {"undetectable", "target not detected", "nd", "tnd", "none detected", "檢不出", "偵測不到"}
+)
 _POINTS = frozenset({"分", "點"})  # of a score; the first also means minutes
 
 
@@ -84,9 +86,16 @@ class Values:
         for found in said:
             return Result(found.value)
         for name in names_of(raw):
-            if (by_name := vocabulary.result(None, None, name)) is not None:
-                return Result(by_name.value)
+            if (by_name := self._word(name)) is not None:
+                return by_name
         return None
+
+    def _word(self, written: str) -> Result | None:
+        """Result of a whole text; laboratories have words of their own for nothing found."""
+        found = self._codes.terminology.result(None, None, written)
+        if found is not None:
+            return Result(found.value)
+        return Result.NEGATIVE if written.strip().casefold() in _NONE_DETECTED else None
 
     def interpretation(self, raw: object, traits: Traits) -> Result | None:
         """Result that `interpretation` says; normal and abnormal only where normal means negative."""
@@ -98,8 +107,8 @@ class Values:
                     return Result(found.value)
         for item in objs(raw):
             for name in names_of(item):
-                if (by_name := vocabulary.result(None, None, name)) is not None:
-                    return Result(by_name.value)
+                if (by_name := self._word(name)) is not None:
+                    return by_name
         return None
 
     # -- value[x] ----------------------------------------------------------------------------------------
@@ -219,9 +228,8 @@ class Values:
         if not written:
             return Unreadable(LossReason.MALFORMED)
         vocabulary = self._codes.terminology
-        found = vocabulary.result(None, None, written)
-        if found is not None or written.casefold() in _NONE_DETECTED:
-            return Value(result=Result(found.value) if found is not None else Result.NEGATIVE, text=written)
+        if (found := self._word(written)) is not None:
+            return Value(result=found, text=written)
         said = vocabulary.yes_no(None, None, written)
         if said is not None:
             yes = None if said is YesNo.UNKNOWN else said is YesNo.YES
@@ -263,12 +271,12 @@ class Values:
         for gap in _GAPS.finditer(written):
             halves = [written[: gap.start()].strip(_WRAPPING), written[gap.end() :].strip(_WRAPPING)]
             for word, signal in (halves, halves[::-1]):
-                said = self._codes.terminology.result(None, None, word) if word else None
+                said = self._word(word) if word else None
                 if said is None or units.parse_text_value(signal) is None:
                     continue
                 value = self._of_number(signal, traits)
                 beside = value if isinstance(value, Value) else Value()
-                both = self._beside(beside, Result(said.value), traits)
+                both = self._beside(beside, said, traits)
                 return replace(both, text=written) if isinstance(both, Value) else both
         return None
 

@@ -90,6 +90,8 @@ ROWS = [
     row("M1", "running infusion", given("cytarabine", status="in-progress", effectiveDateTime=None, effectivePeriod={"start": "2025-04-16T08:00:00+08:00"}), read=exposure("cytarabine"), expect=(None, DrugSource.ADMINISTRATION, True)),
     row("M1", "statement with a period", statement("prednisone", status="completed", effectivePeriod={"start": "2025-01-01", "end": "2025-02"}), read=exposure("prednisone"), expect=(date(2025, 2, 28), DrugSource.STATEMENT, False)),
     row("M1", "a stopped order has an unknown last dose", order("lenalidomide", status="stopped", timing=daily("2025-03-01")), read=exposure("lenalidomide"), expect=(None, DrugSource.ORDER, False)),
+    row("M1", "what begins later is not taken yet", statement("imatinib", effectivePeriod={"start": "2025-06-01"}), read=lambda c: (exposed(c), first(c).state), expect=([], DrugState.PLAN)),
+    row("M1", "nothing is completed in the future", statement("imatinib", status="completed", effectiveDateTime="2025-06-01"), read=lambda c: (exposed(c), [x.text for x in c.losses]), expect=([], ["in the future"])),
     row("M1", "never: not done, not taken, plans, entered in error", given("fludarabine", status="not-done"), statement("imatinib", status="not-taken"), order("dasatinib", intent="plan"), given("cytarabine", status="entered-in-error"), read=exposed, expect=[]),
     row("M1", "an as-needed order alone is none", order("dexamethasone", prn=True), read=exposed, expect=[]),
     row("M1", "a partly given dose is an exposure", given("fludarabine", status="stopped"), read=lambda c: (exposed(c), first(c).state), expect=(["fludarabine"], DrugState.PARTIAL)),

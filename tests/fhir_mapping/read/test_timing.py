@@ -139,6 +139,7 @@ def test_code_and_repeat_that_differ_are_a_loss() -> None:
     [
         ({"timing": {"repeat": {"duration": 30, "durationUnit": "min"}}}, 30),
         ({"timing": {"repeat": {"duration": 1, "durationUnit": "h"}}}, 60),
+        ({"timing": {"repeat": {"duration": 20, "durationUnit": "min"}}}, 20),
         ({"doses": [{"doseQuantity": q(250, "mL"), "rateQuantity": q(500, "mL/h")}]}, 30),
         ({"doses": [{"doseQuantity": q(250, "mL"), "rateRatio": {"numerator": q(500, "mL"), "denominator": q(1, "h")}}]}, 30),
         ({"doses": [{"doseQuantity": q(100, "mg"), "rateRatio": {"numerator": q(500, "mL"), "denominator": q(2, "h")}}]}, 120),
