@@ -76,8 +76,9 @@ def _unknown(
 
 
 def _hours(begin: Moment | None, end: Moment | datetime) -> Decimal | None:
+    """Hours between two steps; None where one is not known or the second lies before the first."""
     hours = None if begin is None else begin.hours_to(end)
-    return None if hours is None else Decimal(str(hours)).quantize(Decimal("0.0001"))
+    return None if hours is None or hours < 0 else Decimal(str(hours)).quantize(Decimal("0.0001"))
 
 
 def _waiting(case: Case, end: Moment | None, start: Stamp | None) -> Line:
@@ -106,6 +107,8 @@ def _waiting(case: Case, end: Moment | None, start: Stamp | None) -> Line:
         for o in measured
         if o.value.quantity is not None
     ]
+    if measured and None in cold and False not in cold:
+        return _unknown("waiting", "storage_temperature", limits=limits, found=Hours(hours))
     if measured and all(cold):
         return Line("waiting", Status.MET, Hours(hours), limits, values=values, evidence=evidence)
     if start is None and not measured:

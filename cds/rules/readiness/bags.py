@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from cards.finding import Evidence
 from cds.engine.case import Case, once_per_case
 from cds.rules.evidence import of_drug, of_fact, of_observation
+from cds.rules.readiness.phase import collection_date
 from fhir_mapping.chart import DrugState, EventState, Moment
 
 
@@ -34,7 +35,7 @@ class Bag:
 
 @once_per_case
 def thaws(case: Case) -> tuple[Thaw, ...]:
-    """Recorded starts of thawing, oldest first."""
+    """Recorded starts of thawing of this course, oldest first."""
     found: list[Thaw] = []
     for observation in case.chart.series("thaw_start"):
         named = observation.component("bag_number")
@@ -46,7 +47,9 @@ def thaws(case: Case) -> tuple[Thaw, ...]:
     for procedure in case.chart.procedures.of("product_thaw"):
         if procedure.state in (EventState.DONE, EventState.RUNNING) and procedure.start is not None:
             found.append(Thaw("", procedure.start, of_fact(procedure, "product_thaw")))
-    return tuple(sorted(found, key=lambda t: (t.start.latest, t.evidence.reference)))
+    first = collection_date(case)
+    own = [t for t in found if first is None or t.start.date >= first]
+    return tuple(sorted(own, key=lambda t: (t.start.latest, t.evidence.reference)))
 
 
 @once_per_case

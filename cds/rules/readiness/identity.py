@@ -31,6 +31,7 @@ class Check:
     """What stands for one stage: the worst newest answer of any bag. `answer` None: no answer recorded.
 
     `persons` is the lowest number of any bag: different performers, else the number recorded.
+    `identifiers` is the lowest of any bag too; None where one bag has none recorded.
     """
 
     answer: Identity | None
@@ -111,11 +112,11 @@ def identity(case: Case, stage: Stage) -> Check | None:
         same = [e for e in group if e.answer is group[-1].answer]
         performers = frozenset[str]().union(*(e.performers for e in same))
         persons.append(max(len(performers), *(e.counted for e in same)))
-        identifiers += [e.identifiers for e in same if e.identifiers is not None]
+        identifiers.append(max((e.identifiers for e in same if e.identifiers is not None), default=None))
     return Check(
         worst.answer,
         min(persons),
-        max(identifiers) if identifiers else None,
+        None if None in identifiers else min(i for i in identifiers if i is not None),
         worst.when,
         tuple(e.evidence for e in entries),
     )

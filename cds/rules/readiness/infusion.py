@@ -106,6 +106,11 @@ def _set(case: Case) -> Line:
     return Line("set", Status.MET, msg("found.no-filter"))
 
 
+def _end_known(bag: Bag) -> bool:
+    """Running, or ended at a time that is on the chart."""
+    return bag.running if bag.end is None else bag.end.exact
+
+
 def _time_of(case: Case, bag: Bag) -> tuple[Status, Shown, dict[str, Scalar], bool]:
     """Status, cell and minutes of one bag; the last tells whether the thaw time lacks."""
     limit = case.p(RULE)["thaw_to_end_min"]
@@ -114,7 +119,7 @@ def _time_of(case: Case, bag: Bag) -> tuple[Status, Shown, dict[str, Scalar], bo
     start = bag.thaw.start.latest
     end = bag.end.latest if bag.end is not None and bag.end.exact else None
     ended = bag.start is not None and not bag.running
-    if ended and end is None:
+    if (ended and end is None) or (end is not None and end < start):
         return Status.UNKNOWN, msg("found.no-end", bag=bag.name), {}, False
     spent = _minutes(start, end if end is not None else case.now)
     late = spent > limit
@@ -202,7 +207,7 @@ def _during(case: Case, found: Sequence[Bag]) -> Line:
     slack = timedelta(minutes=int(allowed))
     for bag in begun:
         start, end = bag.start, bag.end
-        if start is None or not start.exact or (end is None and not bag.running):
+        if start is None or not start.exact or not _end_known(bag):
             return Line("vitals-during", Status.UNKNOWN, limits=limits, missing=(Missing("car_t_infusion"),))
         stop = case.now if end is None else end.latest
         inside = [max(t, start.latest) for t in _vital_times(case) if start.latest - slack <= t <= stop]
@@ -223,9 +228,11 @@ def _during(case: Case, found: Sequence[Bag]) -> Line:
 def _after(case: Case, found: Sequence[Bag]) -> Line:
     p = case.p(RULE)
     limits = {"marks": ", ".join(f"+{m}" for m in p.words("after_required_min"))}
-    ends = [b.end for b in found if b.end is not None and b.end.exact]
-    if not ends or any(b.running for b in found):
+    ends = [b.end for b in found if b.end is not None]
+    if any(b.running for b in found) or not any(b.start for b in found):
         return Line("vitals-after", Status.NOT_APPLICABLE, msg("found.not-ended"), limits)
+    if any(b.start is not None and not _end_known(b) for b in found):
+        return Line("vitals-after", Status.UNKNOWN, limits=limits, missing=(Missing("car_t_infusion"),))
     end = max(e.latest for e in ends)
     slack = timedelta(minutes=p.int("after_tolerance_min"))
 
@@ -261,7 +268,7 @@ def _record(found: Sequence[Bag]) -> Line:
     for bag in begun:
         if not bag.product_number:
             missing.append(Missing("bag_number", resource=bag.evidence[0].reference))
-        no_times = bag.start is None or not bag.start.exact or (bag.end is None and not bag.running)
+        no_times = bag.start is None or not bag.start.exact or not _end_known(bag)
         if no_times:
             missing.append(Missing("car_t_infusion", resource=bag.evidence[0].reference))
     evidence = tuple(e for bag in begun for e in bag.evidence)

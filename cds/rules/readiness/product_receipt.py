@@ -130,8 +130,8 @@ def _papers(case: Case, release: Release, occasion: Occasion) -> Line | None:
     for name in _PAPERS:
         for document in case.chart.documents.of(name):
             seen.setdefault(name, of_fact(document, name))
-    consent = [o for o in _since(case, "consent_oos_product") if o.value.yes]
-    if consent:
+    consent = [o for o in _since(case, "consent_oos_product") if o.value.yes is not None]
+    if consent and consent[-1].value.yes:
         seen.setdefault("patient_consent", of_observation(consent[-1]))
     for document in case.chart.documents.of("consent_oos_product"):
         seen.setdefault("patient_consent", of_fact(document, "consent_oos_product"))
@@ -174,8 +174,11 @@ def _dose(case: Case) -> tuple[Quantity | Amount, Evidence] | None:
         bags = list(newest.values())
         if len(bags) == 1 and bags[0].value.quantity is not None:
             return bags[0].value.quantity, of_observation(bags[0])
-        total = sum((o.value.quantity.value for o in bags if o.value.quantity is not None), Decimal(0))
-        return Amount(total, "{cells}"), of_observation(bags[-1])
+        amounts = [o.value.quantity for o in bags if o.value.quantity is not None]
+        units = {q.unit for q in amounts}
+        if len(units) > 1 or any(q.comparator for q in amounts):
+            return None
+        return Amount(sum((q.value for q in amounts), Decimal(0)), units.pop()), of_observation(bags[-1])
     for draft in case.judged_drugs(*INFUSIONS):
         amount = None if draft.dose is None else draft.dose.amount
         if amount is not None and amount.unit in ("{cells}", "{cells}/kg"):

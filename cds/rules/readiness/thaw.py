@@ -238,13 +238,20 @@ def _range_line(
     if not found:
         return Line(row, Status.UNKNOWN, limits=limits, weight=Indicator.INFO, missing=(Missing(concept),))
 
-    def inside(quantity: Quantity | None) -> bool:
-        return quantity is not None and bool(quantity.at_least(low)) and bool(quantity.at_most(high))
+    def inside(quantity: Quantity | None) -> bool | None:
+        answers = [None] if quantity is None else [quantity.at_least(low), quantity.at_most(high)]
+        return False if False in answers else None if None in answers else True
 
-    outside = [o for o in found if not inside(o.value.quantity)]
+    outside = [o for o in found if inside(o.value.quantity) is False]
     chosen = (outside or found)[-1]
     quantity = chosen.value.quantity
-    values: dict[str, Scalar] = {} if quantity is None else {f"{row.lower()}_cel": quantity.value}
+    if not outside and inside(quantity) is None:  # a bound that leaves both open
+        evidence = (of_observation(chosen),)
+        return Line(
+            row, Status.UNKNOWN, shown(chosen), limits, (), Indicator.INFO, {}, evidence, (Missing(concept),)
+        )
+    bare = quantity is None or bool(quantity.comparator)
+    values: dict[str, Scalar] = {} if bare or quantity is None else {f"{row.lower()}_cel": quantity.value}
     return Line(
         row,
         Status.NOT_MET if outside else Status.MET,
