@@ -537,7 +537,8 @@ class Document:
     reference: str
     resource_type: str
     concepts: frozenset[str]
-    when: Moment | None
+    when: Moment | None  # of a sample the end of its collection
     conclusions: frozenset[str] = frozenset()
     pending: bool = False
     flags: frozenset[Flag] = frozenset()
+    started: Moment | None = None  # of a sample the start of its collection, where a period says it

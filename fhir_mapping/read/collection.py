@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from fhir_mapping.chart import Anchor, EventState, Evidence, Flag
@@ -57,6 +57,24 @@ def planned_apheresis(facts: CourseFacts) -> list[Apheresis]:
     return found
 
 
+def _collected_bags(facts: CourseFacts) -> list[Anchor]:
+    """One collection a day, from the first start to the last end of its bags."""
+    by_day: dict[date | None, Anchor] = {}
+    for bag in facts.documents:
+        if bag.resource_type != "Specimen" or "apheresis_product" not in bag.concepts:
+            continue
+        if bag.when is None or bag.when.earliest > facts.now:
+            continue
+        start = bag.started or bag.when
+        one = Anchor(Evidence.DONE, bag.reference, start, bag.when, bag.flags)
+        other = by_day.setdefault(start.date, one)
+        if other is not one:
+            first = min(one, other, key=by_start)
+            last = max((a.end for a in (one, other) if a.end is not None), key=lambda m: m.latest)
+            by_day[start.date] = replace(first, end=last)
+    return list(by_day.values())
+
+
 def _done_apheresis(facts: CourseFacts) -> list[Apheresis]:
     """Collections that took place: procedures, else specimens and fulfilled appointments of other days."""
     found: list[Apheresis] = []
@@ -69,13 +87,7 @@ def _done_apheresis(facts: CourseFacts) -> list[Apheresis]:
             said = _says_car_t(procedure.concepts, procedure.purposes, procedure.used, procedure.reasons)
             found.append(Apheresis(anchor, said))
     days = {a.anchor.date for a in found}
-    for specimen in facts.documents:
-        if specimen.resource_type != "Specimen" or "apheresis_product" not in specimen.concepts:
-            continue
-        if specimen.when is None or specimen.when.earliest > facts.now or specimen.when.date in days:
-            continue
-        anchor = Anchor(Evidence.DONE, specimen.reference, specimen.when, flags=specimen.flags)
-        found.append(Apheresis(anchor, said=True))
+    found += [Apheresis(a, said=True) for a in _collected_bags(facts) if a.date not in days]
     days |= {a.anchor.date for a in found}
     for visit in facts.appointments:
         took_place = visit.state is EventState.TOOK_PLACE and _is_apheresis(visit.concepts, visit.purposes)

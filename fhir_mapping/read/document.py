@@ -68,7 +68,7 @@ _KINDS: dict[str, _Kind] = {
     ),
     "Specimen": _Kind(
         ("type",),
-        frozenset({"available"}),
+        frozenset({"available", "unavailable"}),  # sent on or used up: it was collected all the same
         _point("collection.collectedDateTime", "collection.collectedPeriod", "receivedTime"),
         status_required=False,
     ),
@@ -212,6 +212,7 @@ def read_document(resource: Json, context: Context) -> Document | None:
         conclusions=context.codes.all_of(resource.get("conclusionCode")),
         pending=status == "registered" and name == "DiagnosticReport",
         flags=frozenset(flags),
+        started=context.stamps.period(obj(resource.get("collection")).get("collectedPeriod"))[0],
     )
 
 

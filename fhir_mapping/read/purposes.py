@@ -98,7 +98,13 @@ def _based_on(resource: Json, context: Context) -> frozenset[str]:
         target = context.pool.resolve(link, resource) or EMPTY
         found |= context.codes.all_of(target.get("code")) | context.codes.all_of(target.get("category"))
         found |= context.codes.all_of(target.get("reasonCode"))
-    return found
+    return found | _as_purposes(found, context)
+
+
+def _as_purposes(concepts: frozenset[str], context: Context) -> frozenset[str]:
+    """What an order under a treatment is for: under lymphodepletion, for lymphodepletion."""
+    named = (f"purpose_{concept}" for concept in concepts)
+    return frozenset(purpose for purpose in named if purpose in context.codes.terminology)
 
 
 def _by_words(resource: Json) -> Purpose:
