@@ -24,6 +24,7 @@ _SAME_LDC = timedelta(days=14)  # doses further apart belong to another lymphode
 _LDC_GAP = (2, 14)  # days from the last inferred dose to the infusion
 _LDC = "purpose_lymphodepletion"
 _LDC_REGIMEN = "regimen_flu_cy"
+_DEPLETING = frozenset({"class_antineoplastics", "class_immunosuppressants"})
 
 
 def _ldc_state(drug: DrugRecord) -> bool:
@@ -34,6 +35,13 @@ def _ldc_state(drug: DrugRecord) -> bool:
         DrugState.RUNNING,
         DrugState.PARTIAL,
     )
+
+
+def _stated(drug: DrugRecord) -> bool:
+    """Said to be for lymphodepletion. Fluids, antiemetics and steroids of its order set deplete nothing."""
+    if _LDC not in drug.purposes or drug.regimens - {_LDC_REGIMEN}:
+        return False
+    return not drug.ingredients or drug.is_any(_DEPLETING)
 
 
 def _other_purpose(drug: DrugRecord) -> bool:
@@ -196,7 +204,7 @@ def ldc_parts(
         return (since is None or moment.date > since) and (until is None or moment.first_date <= until)
 
     drugs = [d for d in [*facts.drugs, *facts.draft_drugs] if _ldc_state(d) and inside(d.timing.first)]
-    stated = [d for d in drugs if _LDC in d.purposes and not d.regimens - {_LDC_REGIMEN}]
+    stated = [d for d in drugs if _stated(d)]
     inferred = _inferred(drugs, collected, infusion)
     records = [d for d in drugs if d in stated or d in inferred]
     events: list[Procedure | ServiceOrder] = [
