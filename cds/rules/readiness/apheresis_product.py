@@ -16,7 +16,7 @@ from cds.engine.rule import rule
 from cds.rules.evidence import of_anchor, of_observation
 from cds.rules.readiness.checklist import NOTHING, Line, Status, checklist
 from cds.rules.readiness.phase import collected, infused
-from cds.rules.readiness.product import COLLECTED, collections, newest_per_bag, results
+from cds.rules.readiness.product import COLLECTED, collections, named_bag, newest_per_bag, results
 from fhir_mapping.chart import Amount, Anchor, Observation, Quantity
 
 RULE = "readiness.apheresis-product"
@@ -77,12 +77,22 @@ def _cells(bags: _Bags) -> Shown:
     return msg(key, count=total, bags=len(bags), when=when)
 
 
-def _count_line(case: Case, row: str, concept: str, bags: _Bags, limit: Decimal) -> Line:
+def _named(*groups: _Bags) -> frozenset[str]:
+    """Bags that any result names by its Specimen."""
+    return frozenset(bag for bags in groups for bag, seen in bags.items() if named_bag(seen))
+
+
+def _count_line(
+    case: Case, row: str, concept: str, bags: _Bags, known: frozenset[str], limit: Decimal
+) -> Line:
+    """A sum that lacks one of the known bags may reach the limit, it never fails it."""
     shown = {"limit": limit / _BILLION}
     if not bags:
         return Line(row, Status.UNKNOWN, NOTHING, shown, missing=(_lost(case, concept),))
     numbers = [o.value.quantity for o in bags.values() if o.value.quantity is not None]
     good = at_least(numbers, limit)
+    if good is False and _named(bags) and known - bags.keys():
+        good = None
     status = Status.UNKNOWN if good is None else Status.MET if good else Status.NOT_MET
     values: dict[str, Scalar] = {}
     if all(not n.comparator for n in numbers):
@@ -256,13 +266,15 @@ def apheresis_product(case: Case) -> Iterator[Finding]:
     cd3 = _cell_bags(case, taken, "product_viable_cd3")
     share = _bags(case, taken, "product_cd3_percent")
     viability = _bags(case, taken, "product_viability")
+    counted = (_bags(case, taken, concept) for concept in ("product_viable_tnc", "product_viable_cd3"))
+    known = _named(*counted, share, viability)
     nothing = not (tnc or cd3 or share or viability)
     status = case.chart.latest("product_status")
     if nothing and status is not None and not _MADE.isdisjoint(status.value.codes):
         return
     lines = [
-        _count_line(case, "tnc", "product_viable_tnc", tnc, p["min_viable_tnc"]),
-        _count_line(case, "cd3", "product_viable_cd3", cd3, p["min_viable_cd3"]),
+        _count_line(case, "tnc", "product_viable_tnc", tnc, known, p["min_viable_tnc"]),
+        _count_line(case, "cd3", "product_viable_cd3", cd3, known, p["min_viable_cd3"]),
         _share_line(case, tnc, cd3, share, p["min_cd3_percent"]),
         _viability_line(case, viability),
         _blood_count(case, taken),

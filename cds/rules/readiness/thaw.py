@@ -145,6 +145,11 @@ def _rhythm(case: Case) -> Line:
     return Line("X3", Status.MET, _listed(tuple(evidence)), evidence=tuple(evidence))
 
 
+def _reaches_the_blood(route: Route | None) -> bool:
+    """Not eye drops, a nasal spray or an inhalation; a route that is not recorded may."""
+    return route is None or route.systemic or route is Route.OTHER
+
+
 def _shock(case: Case) -> Line:
     p = case.p(RULE)
     since = case.now - timedelta(hours=p.int("vasopressor_h"))
@@ -152,7 +157,8 @@ def _shock(case: Case) -> Line:
     for record in case.chart.administrations(*p.words("vasopressors")):
         end = record.timing.last or record.timing.first
         running = record.state is DrugState.RUNNING
-        if running or (end is not None and end.latest >= since):
+        recent = running or (end is not None and end.latest >= since)
+        if recent and _reaches_the_blood(record.route):
             found.append(of_drug(record))
     limits: dict[str, Shown] = {"hours": p.int("vasopressor_h")}
     if found:
