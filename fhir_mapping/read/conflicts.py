@@ -218,12 +218,15 @@ def _one_instant(group: list[Reported], traits: Traits, stamps: Stamps) -> tuple
         comparable = latest if len(latest) < len(comparable) else revised
     if len(comparable) < 2 or not exact:
         return others + comparable, []
+    two_facts = not one_sample and (not traits.lab or not all(_is_number(one) for one in comparable))
+    if two_facts and all(one.sample for one in comparable):
+        return group, []  # two samples of one moment: two cultures, two bags
     if _units_differ(comparable):
         return others, _contradiction(comparable)
+    if two_facts:
+        return group, []
     if one_sample:
         comparable = _latest_issued(comparable, stamps)
-    elif not traits.lab or not all(_is_number(one) for one in comparable):
-        return group, []  # two samples of one moment: two cultures, two bags
     if len(comparable) > 1:
         comparable = _worst(comparable, traits)
     if len(comparable) > 1 and traits.single:
