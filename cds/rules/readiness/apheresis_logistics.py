@@ -88,10 +88,18 @@ def _hours(begin: Moment | None, end: Moment | datetime) -> Decimal | None:
     return None if hours is None or hours < 0 else Decimal(str(hours)).quantize(Decimal("0.0001"))
 
 
-def _waiting(case: Case, end: Moment | None, start: Stamp | None) -> Line:
-    """Longer than the limit between collection and freezing is good only where 2-8 C was recorded."""
+def _waiting(case: Case, end: Moment | None, start: Stamp | None, done: Stamp | None) -> Line:
+    """Longer than the limit between collection and freezing is good only where 2-8 C was recorded.
+
+    Where only the end of the freezing is known, one within the limit says that it began within it.
+    """
     p = case.p(RULE)
     limits: dict[str, Shown] = {"hours": p["wait_hours"], "low": p["store_min_c"], "high": p["store_max_c"]}
+    if start is None and done is not None:
+        spent = _hours(end, done.when)
+        if spent is None or spent > p["wait_hours"]:
+            return _unknown("waiting", "freezing_start", limits=limits)
+        return Line("waiting", Status.MET, Hours(spent), limits, evidence=(done.evidence,))
     until: Moment | datetime = case.now if start is None else start.when
     hours = _hours(end, until)
     if hours is None or end is None:
@@ -292,9 +300,10 @@ def apheresis_logistics(case: Case) -> Iterator[Finding]:
         return
     end = None if anchor.end == anchor.when else anchor.end  # a point in time is the start
     start, added = _stamp(case, "freezing_start"), _stamp(case, "cryoprotectant_added")
+    done = _stamp(case, "freezing_completed")
     lines = [
-        _waiting(case, end, start),
-        _frozen(case, end, _stamp(case, "freezing_completed")),
+        _waiting(case, end, start, done),
+        _frozen(case, end, done),
         _cryoprotectant(case, added, start),
         _between(case, "dmso", "dmso_percent", "dmso_min", "dmso_max"),
         _protein(case),
