@@ -24,7 +24,7 @@ _KINDS = ("procedure", "test", "blood_product", "device", "order")
 
 
 def read_procedure(resource: Json, context: Context) -> Procedure | None:
-    """Something done, running, begun or planned. A completed one in the future is a loss."""
+    """Something done, running, begun or planned. One that has begun in the future is a loss."""
     status = resource.get("status")
     state = _STATES.get(status) if isinstance(status, str) else None
     if state is None:
@@ -43,7 +43,7 @@ def read_procedure(resource: Json, context: Context) -> Procedure | None:
         start, end = stamps.point_or_period(resource, "occurrence")  # R5
     if start is None:
         start = end
-    if state in (EventState.DONE, EventState.STOPPED) and context.in_future(start):
+    if state is not EventState.PLANNED and context.in_future(start):
         context.losses.add(LossReason.MALFORMED, name_of(resource), text="in the future")
         return None
     purpose = read_purpose(resource, context)

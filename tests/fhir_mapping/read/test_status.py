@@ -204,8 +204,9 @@ def test_procedure(status: str, state: EventState | None) -> None:
     assert [p.state for p in found] == ([] if state is None else [state])
 
 
-def test_a_completed_procedure_in_the_future_is_a_loss() -> None:
-    seen = chart(procedure("hemodialysis", "2025-05-01"))
+@pytest.mark.parametrize("status", ["completed", "stopped", "in-progress"])
+def test_a_procedure_that_has_begun_in_the_future_is_a_loss(status: str) -> None:
+    seen = chart(procedure("hemodialysis", "2025-05-01", status=status))
     assert not seen.procedures.all
     assert loss_texts(seen) == ["in the future"]
 
