@@ -148,7 +148,7 @@ def _orders(case: Case) -> Iterator[Finding]:
         elif low is None:
             outcome, indicator, row = Outcome.CANNOT_CHECK, Indicator.INFO, "anc-unknown"
             summary, missing = msg("summary.order-anc-unknown"), (Missing("anc"),)
-        if now.cautions and outcome in (Outcome.PASS, Outcome.CONSIDER):
+        if now.cautions and outcome is not Outcome.REVIEW:
             outcome, indicator, row = Outcome.CAUTION, Indicator.WARNING, "mdr"
             summary = msg("summary.order-mdr")
         yield Finding(

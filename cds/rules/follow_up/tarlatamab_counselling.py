@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from cards.finding import (
     Bullet,
@@ -18,7 +18,7 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
-from cds.rules.bispecific.holds.events import recorded_events
+from cds.rules.bispecific.holds.events import observed_events, recorded_events
 from cds.rules.bispecific.holds.rows import Action
 from cds.rules.bispecific.holds.state import hold_state
 from cds.rules.bispecific.neuro import neuro_state
@@ -37,6 +37,8 @@ from fhir_mapping.chart import ConditionState, EventState
 
 RULE = "follow-up.tarlatamab-counselling"
 _NEURO_CONDITIONS = (
+    "aphasia",
+    "coma",
     "confusion",
     "delirium",
     "disorientation",
@@ -44,6 +46,7 @@ _NEURO_CONDITIONS = (
     "encephalopathy",
     "headache",
     "lethargy",
+    "myoclonus",
     "seizure",
     "slowed_thinking",
     "somnolence",
@@ -119,10 +122,23 @@ def _symptom(case: Case) -> Evidence | None:
             return Evidence(condition.reference, concept, effective=onset)
     newest = case.chart.latest("neuro_symptom")
     if newest is None or newest.when.latest < max(begun, since) or not set(newest.value.codes) - {"none"}:
-        return None
+        return _neuro_event(case, max(begun, since), over)
     if over is not None and newest.when.latest <= over:
-        return None
+        return _neuro_event(case, max(begun, since), over)
     return Evidence(newest.reference, newest.value.codes[0], effective=newest.when)
+
+
+def _neuro_event(case: Case, since: datetime, over: datetime | None) -> Evidence | None:
+    """A neurological symptom recorded as a graded adverse event whose newest grade, since `since` and after
+    `over`, is not 0."""
+    taken = {o.reference: o.when for o in case.chart.series("adverse_event")}
+    for event in observed_events(case):
+        terms = [c for c in (*_NEURO_CONDITIONS, "neuro_symptom") if c in event.codes]
+        when = taken[event.reference]
+        if not terms or event.now < 1 or when.latest < since or (over is not None and when.latest <= over):
+            continue
+        return Evidence(event.reference, terms[0], event.now, effective=when)
+    return None
 
 
 def _discharge(case: Case) -> Iterator[_Advice]:
