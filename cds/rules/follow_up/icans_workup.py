@@ -40,7 +40,7 @@ RULE = "follow-up.icans-workup"
 def mri_impossible(case: Case) -> Evidence | None:
     """What rules out MRI (C15); None where nothing on the chart does."""
     for condition in case.chart.conditions.of("mri_contraindicated"):
-        if condition.state is not ConditionState.REFUTED:
+        if condition.state in (ConditionState.ACTIVE, ConditionState.SUSPECTED):
             return of_fact(condition, "mri_contraindicated")
     stated = case.chart.latest("mri_contraindicated")
     if stated is not None and stated.value.yes:
