@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cds.engine.parameters import DataError, LinedDict, Parameters, load_yaml, parameters_from
-from fhir_mapping.chart import DrugRecord, Route
+from fhir_mapping.chart import DrugRecord, Route, reaches_the_body
 
 PATH = Path(__file__).parent / "tables" / "drug_classes.yaml"
 
@@ -287,7 +287,7 @@ def _route_fits(rule: RouteRule, route: Route | None) -> bool:
     if rule is RouteRule.ANY:
         return True
     if rule is RouteRule.SYSTEMIC:
-        return route is None or route.systemic or route is Route.OTHER
+        return reaches_the_body(route)
     return route is not None and route.value == f"route_{rule.value}"
 
 

@@ -8,7 +8,7 @@ from functools import cache
 
 from cds.engine.case import Case
 from cds.engine.tables import shared_table
-from fhir_mapping.chart import ConditionState, DrugRecord, DrugSource, Route
+from fhir_mapping.chart import ConditionState, DrugRecord, DrugSource, reaches_the_body
 
 GLUCOCORTICOIDS = (
     "class_glucocorticoids",
@@ -27,11 +27,6 @@ REPLACEMENT_DRUGS = frozenset({"hydrocortisone", "prednisolone", "prednisone", "
 def _equivalents() -> dict[str, Decimal]:
     rows = shared_table("steroid_equivalents").table("equivalents")
     return {str(row["drug"]): Decimal(row["mg"]) for row in rows}
-
-
-def systemic(route: Route | None) -> bool:
-    """A route that reaches the body. None or an unlisted route counts as systemic (chart-facts 2.4)."""
-    return route is None or route is Route.OTHER or route.systemic
 
 
 def prednisone_equivalent(drug: str, mg: Decimal) -> Decimal | None:
@@ -115,4 +110,4 @@ def active_on(record: DrugRecord, on: date) -> bool:
 
 def systemic_steroids(case: Case) -> tuple[DrugRecord, ...]:
     """Every record of a glucocorticoid by a systemic route, in time order."""
-    return tuple(d for d in case.chart.drugs.of(*GLUCOCORTICOIDS) if systemic(d.route))
+    return tuple(d for d in case.chart.drugs.of(*GLUCOCORTICOIDS) if reaches_the_body(d.route))

@@ -70,7 +70,7 @@ def look_for(case: Case, since: datetime, *concepts: str) -> WorkUp:
         ordered += [(o.when, o.reference, concept) for o in series.pending]
         for procedure in chart.procedures.of(concept):
             start = procedure.start
-            if procedure.state in (EventState.DONE, EventState.RUNNING, EventState.STOPPED):
+            if procedure.state.begun:
                 ongoing = procedure.state is EventState.RUNNING
                 if start is not None and (ongoing or start.latest >= since):
                     done.append((start.latest, start, procedure.reference, concept))

@@ -32,6 +32,7 @@ from fhir_mapping.chart.facts import (
     Timing,
     Vaccine,
     Value,
+    reaches_the_body,
 )
 from fhir_mapping.chart.frozen import frozen
 from fhir_mapping.chart.series import Series, by_day
@@ -84,5 +85,6 @@ __all__ = [
     "completed_years",
     "frozen",
     "instant",
+    "reaches_the_body",
     "whole_day",
 ]

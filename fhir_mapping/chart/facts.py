@@ -101,6 +101,11 @@ class Route(StrEnum):
 _SYSTEMIC = {Route.INTRAVENOUS, Route.ORAL, Route.SUBCUTANEOUS, Route.INTRAMUSCULAR}
 
 
+def reaches_the_body(route: Route | None) -> bool:
+    """Systemic, or not known to be local: None or an unlisted route counts as systemic (chart-facts 2.4)."""
+    return route is None or route is Route.OTHER or route.systemic
+
+
 @frozen
 class Amount:
     """A number with a canonical UCUM unit, e.g. 560 mg, 8 mg/kg, 0.12 ug/kg/min."""
@@ -264,6 +269,14 @@ class EventState(StrEnum):
     BOOKED = "booked"
     WAITLIST = "waitlist"
     TOOK_PLACE = "took-place"
+
+    @property
+    def begun(self) -> bool:
+        """Of a procedure: it took place, in part or as a whole."""
+        return self in _BEGUN
+
+
+_BEGUN = {EventState.DONE, EventState.RUNNING, EventState.STOPPED}
 
 
 @frozen

@@ -237,8 +237,10 @@ def _marrow_examinations(context: Context) -> list[Document]:
     known: dict[str, bool] = {}
     found: list[Document] = []
     for resource in (*context.pool.of("Observation"), *context.pool.of("DiagnosticReport")):
+        if "specimen" not in resource:
+            continue
         status = resource.get("status")
-        if not isinstance(status, str) or status not in _REPORT or "specimen" not in resource:
+        if not isinstance(status, str) or status not in _REPORT:
             continue
         if not _of_marrow(resource, context, known):
             continue

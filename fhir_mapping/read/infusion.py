@@ -58,7 +58,7 @@ def infusions(facts: CourseFacts) -> tuple[list[Infusion], bool]:
     for procedure in facts.procedures:
         if "car_t_infusion" not in procedure.concepts:
             continue
-        if procedure.state not in (EventState.DONE, EventState.RUNNING, EventState.STOPPED):
+        if not procedure.state.begun:
             continue
         if procedure.start is None:
             undated = True

@@ -149,8 +149,7 @@ def ldc_doses(
     for event in events:
         if isinstance(event, Procedure):
             if event.start is not None:
-                done = event.state in (EventState.DONE, EventState.RUNNING, EventState.STOPPED)
-                evidence = Evidence.DONE if done else Evidence.ORDERED
+                evidence = Evidence.DONE if event.state.begun else Evidence.ORDERED
                 found.append(_Dose(event.start, event.end, evidence, event.reference, event.flags))
                 if event.end is not None and event.end.date != event.start.date:
                     found.append(_Dose(event.end, event.end, evidence, event.reference, event.flags))

@@ -88,13 +88,9 @@ def _doses(case: Case, plan: Plan) -> tuple[Dose, ...]:
     if plan.row is Row.LINE_3:
         if mas:
             return (etoposide_dose(case),)
-        used = bool(own_drugs(case, plan.state, "ruxolitinib"))
-        others = (
-            (_next_emapalumab(case, plan),)
-            if used
-            else (ruxolitinib_dose(case), _next_emapalumab(case, plan))
-        )
-        return (etoposide_dose(case), *others)
+        used = own_drugs(case, plan.state, "ruxolitinib")
+        first = () if used else (ruxolitinib_dose(case),)
+        return (etoposide_dose(case), *first, _next_emapalumab(case, plan))
     return ()
 
 

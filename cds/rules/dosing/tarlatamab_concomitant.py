@@ -49,7 +49,6 @@ from cds.rules.steroids import (
     dose_equivalent,
     from_prednisone,
     prednisone_equivalent,
-    systemic,
 )
 from fhir_mapping.chart import (
     Amount,
@@ -60,6 +59,7 @@ from fhir_mapping.chart import (
     EventState,
     Moment,
     Route,
+    reaches_the_body,
     whole_day,
 )
 
@@ -203,7 +203,7 @@ def _available(case: Case, *concepts: str) -> list[DrugRecord]:
 def _steroids_on(case: Case, day: date) -> list[tuple[DrugRecord, Moment]]:
     found = []
     for record in _available(case, *GLUCOCORTICOIDS):
-        if record.timing.as_needed or not systemic(record.route):
+        if record.timing.as_needed or not reaches_the_body(record.route):
             continue
         when = _planned_on(record, day)
         if when is not None:
@@ -357,7 +357,7 @@ def _not_needed(case: Case, day: date) -> Iterator[Point]:
 
 
 def _is_premedication(record: DrugRecord) -> bool:
-    if not systemic(record.route) or record.timing.as_needed or record.reasons:
+    if not reaches_the_body(record.route) or record.timing.as_needed or record.reasons:
         return False
     return not record.purposes or not _PREMEDICATION.isdisjoint(record.purposes)
 

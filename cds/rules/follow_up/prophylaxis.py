@@ -12,9 +12,17 @@ from cds.engine.case import Case
 from cds.rules import evidence
 from cds.rules.after_cart import INFECTIONS
 from cds.rules.body_size import is_adult
-from cds.rules.steroids import active_on, systemic
+from cds.rules.steroids import active_on
 from cds.rules.unread import ORDERS, unread
-from fhir_mapping.chart import DrugRecord, DrugSource, DrugState, LossReason, Route, add_months
+from fhir_mapping.chart import (
+    DrugRecord,
+    DrugSource,
+    DrugState,
+    LossReason,
+    Route,
+    add_months,
+    reaches_the_body,
+)
 
 TREATMENT = "purpose_treatment"
 _ENDED = (DrugState.STOPPED, DrugState.COMPLETED, DrugState.ON_HOLD)
@@ -94,7 +102,7 @@ def drug_use(case: Case, *drugs: str, recent_days: int = 1) -> DrugUse:
     past: list[DrugRecord] = []
     last: date | None = None
     for record in case.chart.drugs.of(*drugs):
-        if not systemic(record.route) and record.route is not Route.INHALED:
+        if not reaches_the_body(record.route) and record.route is not Route.INHALED:
             continue  # drops and creams prevent nothing; pentamidine is inhaled
         if active_on(record, case.today) or _given_lately(record, case.today, recent_days):
             active.append(record)

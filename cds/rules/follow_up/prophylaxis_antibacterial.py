@@ -13,8 +13,7 @@ from cds.rules.after_cart import confirmed_infections
 from cds.rules.follow_up.neutropenia import Count, current_anc, days_below, score_evidence
 from cds.rules.follow_up.prophylaxis import Use, begun, drug_use, for_treatment, start_evidence
 from cds.rules.grading.icaht_risk import Risk, icaht_risk
-from cds.rules.steroids import systemic
-from fhir_mapping.chart import ConditionState, Result
+from fhir_mapping.chart import ConditionState, Result, reaches_the_body
 
 RULE = "follow-up.prophylaxis-antibacterial"
 QUINOLONES = ("class_fluoroquinolones",)
@@ -125,7 +124,7 @@ def _orders(case: Case) -> Iterator[Finding]:
     low = None if now.count is None else now.count.per_ul.below(p["anc_per_ul"])
     long_run = now.long_days > p["very_low_days"]
     for draft in case.judged_drugs(*QUINOLONES):
-        if not systemic(draft.route):
+        if not reaches_the_body(draft.route):
             continue
         prevents = "purpose_prophylaxis" in draft.purposes
         if for_treatment(draft) or (not prevents and (draft.reasons or confirmed_infections(case))):

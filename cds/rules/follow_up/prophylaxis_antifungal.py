@@ -43,7 +43,15 @@ from cds.rules.grading.car_hematotox import Group, risk_group
 from cds.rules.grading.crs_episode import crs_now
 from cds.rules.grading.icans_episode import icans_now
 from cds.rules.vaccination.eligibility import drug_names, transplants
-from fhir_mapping.chart import Amount, ConditionState, DrugRecord, DrugSource, Route, add_months
+from fhir_mapping.chart import (
+    Amount,
+    ConditionState,
+    DrugRecord,
+    DrugSource,
+    Route,
+    add_months,
+    reaches_the_body,
+)
 
 RULE = "follow-up.prophylaxis-antifungal"
 ANTIFUNGALS = ("class_antimycotics",)
@@ -333,7 +341,7 @@ def _drugs(case: Case, recommended: bool) -> tuple[Suggestion, ...]:
 
 def _orders(case: Case, found: Need) -> Iterator[Finding]:
     for draft in case.judged_drugs(*ANTIFUNGALS):
-        if draft.route is not None and not steroids.systemic(draft.route):
+        if not reaches_the_body(draft.route):
             continue
         partners = _partners(case) if draft.is_any(frozenset(AZOLES)) else ()
         prevention = not for_treatment(draft)

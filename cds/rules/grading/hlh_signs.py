@@ -17,11 +17,10 @@ from cds.rules.after_cart import therapy_start
 from cds.rules.evidence import of_fact, of_observation, shown
 from cds.rules.grading.ctcae_labs import baseline_before, times_uln
 from cds.rules.grading.fever import hours
-from fhir_mapping.chart import ConditionState, EventState, LossReason, Moment, Observation, Result, frozen
+from fhir_mapping.chart import ConditionState, LossReason, Moment, Observation, Result, frozen
 
 RULE = "grading.iec-hs"
 LABS = {"C2": ("alt", "ast"), "C3": ("fibrinogen",), "C5": ("anc", "platelets")}
-BEGUN = (EventState.DONE, EventState.RUNNING, EventState.STOPPED)  # of a procedure: it took place
 _RAISED = ("ldh", "pt", "aptt", "bilirubin_direct")
 _NEW = ("splenomegaly", "hypoxemia", "lung_infiltrate", "pulmonary_edema", "aki")
 _CYTOPENIA = ("pancytopenia", "neutropenia", "thrombocytopenia", "anemia")
@@ -326,7 +325,7 @@ def _transfusions(case: Case) -> list[Hit]:
     given = [
         (pr.start.latest, pr)
         for pr in case.chart.procedures.of("transfusion_rbc")
-        if pr.state in BEGUN and pr.start is not None and pr.start.earliest <= case.now
+        if pr.state.begun and pr.start is not None and pr.start.earliest <= case.now
     ]
     now = [(at, pr) for at, pr in given if at >= case.now - week]
     before = any(case.now - 2 * week <= at < case.now - week for at, _ in given)

@@ -14,7 +14,7 @@ from decimal import Decimal
 from cards.finding import Evidence
 from cds.engine.case import Case, once_per_case
 from cds.rules.evidence import of_observation
-from fhir_mapping.chart import ConditionState, DrugRecord, Observation, Route, by_day
+from fhir_mapping.chart import ConditionState, DrugRecord, Observation, by_day, reaches_the_body
 
 RULE = "grading.icaht"
 LAST_EARLY_DAY = 30
@@ -279,7 +279,7 @@ def _against_tumour(case: Case, drug: DrugRecord) -> bool:
         return False
     if NOT_A_NEXT_THERAPY & (drug.reasons | drug.purposes):
         return False
-    if drug.route is not None and not drug.route.systemic and drug.route is not Route.OTHER:
+    if not reaches_the_body(drug.route):
         return False
     if not HLH_DRUGS & drug.concepts:
         return True

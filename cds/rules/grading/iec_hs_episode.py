@@ -34,7 +34,6 @@ from cds.rules.grading.crs_episode import crs_now
 from cds.rules.grading.fever import fevers_between, hours
 from cds.rules.grading.hemodynamics import blood_pressure_at
 from cds.rules.grading.hlh_signs import (
-    BEGUN,
     RULE,
     Criterion,
     Ferritin,
@@ -235,7 +234,7 @@ def _procedures(case: Case, since: datetime, *concepts: str) -> tuple[Evidence, 
     return tuple(
         of_fact(p, next(c for c in concepts if c in p.concepts))
         for p in case.chart.procedures.of(*concepts)
-        if p.state in BEGUN
+        if p.state.begun
         and p.start is not None
         and p.start.earliest <= case.now
         and (p.state is EventState.RUNNING or (p.end or p.start).latest >= since)

@@ -87,7 +87,6 @@ _HOME = {
     "dep_ventilator": frozenset({"dev_ventilator", "mechanical_ventilation", "dev_endotracheal_tube"}),
 }
 _SLEEP = frozenset({"dev_cpap", "cpap", "dev_bipap", "bipap", "niv"})
-_HAPPENED = frozenset({EventState.DONE, EventState.RUNNING, EventState.STOPPED})
 _AIRWAY = frozenset({"intubation", "mechanical_ventilation", "dev_ventilator", "dev_endotracheal_tube"})
 
 
@@ -160,7 +159,7 @@ def _of_observations(case: Case, longest: timedelta) -> list[DeviceRecord]:
 
 
 def _of_procedure(procedure: Procedure, case: Case, longest: timedelta) -> list[DeviceRecord]:
-    if procedure.start is None or procedure.state not in _HAPPENED:
+    if procedure.start is None or not procedure.state.begun:
         return []
     start = procedure.start.earliest
     at_one_time = procedure.end is None or procedure.end.latest <= procedure.start.latest
@@ -263,7 +262,7 @@ def _protects_airway(case: Case, at: datetime, since: datetime) -> bool:
     begun: list[tuple[datetime, Procedure]] = []
     for procedure in case.chart.procedures.of("intubation", "mechanical_ventilation"):
         start, end = procedure.start, procedure.end
-        if start is None or start.earliest > at or procedure.state not in _HAPPENED:
+        if start is None or start.earliest > at or not procedure.state.begun:
             continue
         over = end is not None and start.latest < end.latest <= at
         if start.latest >= since and not over:

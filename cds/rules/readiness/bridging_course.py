@@ -11,7 +11,7 @@ from cds.engine.case import Case, once_per_case
 from cds.rules.drug_classes import drug_classes
 from cds.rules.evidence import of_drug, of_fact
 from cds.rules.readiness.phase import collected, collection_date, infused
-from fhir_mapping.chart import Condition, DrugRecord, EventState
+from fhir_mapping.chart import Condition, DrugRecord
 
 ANTIBODIES = ("blinatumomab", "inotuzumab_ozogamicin")
 
@@ -91,7 +91,7 @@ def given(case: Case) -> tuple[Dose, ...]:
             found.append(Dose(moment.date, record.regimens, of_drug(record)))
     for procedure in case.chart.procedures.of("chemotherapy"):
         moment = procedure.start
-        done = procedure.state in (EventState.DONE, EventState.RUNNING, EventState.STOPPED)
+        done = procedure.state.begun
         lymphodepleting = bool({"purpose_lymphodepletion", "purpose_conditioning"} & procedure.purposes)
         if not done or moment is None or lymphodepleting or "regimen_flu_cy" in procedure.regimens:
             continue

@@ -8,11 +8,10 @@ from __future__ import annotations
 from cds.engine.case import Case, once_per_case
 from cds.rules.drug_classes import drug_classes
 from cds.rules.washout.uses import membership
-from fhir_mapping.chart import DrugRecord, DrugSource, Route
+from fhir_mapping.chart import DrugRecord, DrugSource, reaches_the_body
 
 # given against the tumour, though ATC lists some of their members as immunosuppressants
 _ANTITUMOUR = frozenset({"DC1T4", "DC7", "DC8", "DC9", "DC10", "DC18", "DC22"})
-_LOCAL = frozenset(r for r in Route if not r.systemic and r is not Route.OTHER)
 
 
 def _in_force(case: Case, record: DrugRecord) -> bool:
@@ -41,7 +40,7 @@ def immunosuppressants(case: Case) -> tuple[DrugRecord, ...]:
     """Records in force of systemic immunosuppressants, each once."""
     found: list[DrugRecord] = []
     for record in case.chart.drugs.all:
-        if not _in_force(case, record) or record.route in _LOCAL:
+        if not _in_force(case, record) or not reaches_the_body(record.route):
             continue
         drugs = drug_classes().drugs_of(record)
         classes = frozenset[str]().union(*(membership(case, record, d).classes for d in drugs))

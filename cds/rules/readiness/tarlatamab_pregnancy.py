@@ -40,11 +40,10 @@ from cds.rules.bispecific.tarlatamab import (
     recorded_stop,
     under_judgement,
 )
-from fhir_mapping.chart import ConditionState, EventState, Observation, Result
+from fhir_mapping.chart import ConditionState, Observation, Result
 
 RULE = "readiness.tarlatamab-pregnancy"
 _TESTS = ("hcg_serum_qual", "hcg_serum_quant", "hcg_urine")
-_DONE = (EventState.DONE, EventState.RUNNING, EventState.STOPPED)
 
 
 class Pregnancy(StrEnum):
@@ -134,7 +133,7 @@ def potential(case: Case) -> Potential:
     if patient.sex == "male":
         return Potential.NO
     for concept in ("hysterectomy", "bilateral_oophorectomy", "menopause"):
-        done = any(p.state in _DONE for p in case.chart.procedures.of(concept))
+        done = any(p.state.begun for p in case.chart.procedures.of(concept))
         coded = any(
             c.state in (ConditionState.ACTIVE, ConditionState.HISTORY)
             for c in case.chart.conditions.of(concept)
@@ -165,7 +164,7 @@ def contraception(case: Case) -> Contraception:
     if case.chart.active_drugs("hormonal_contraceptive"):
         return Contraception.EFFECTIVE
     placed = case.chart.procedures.of("intrauterine_device", "tubal_sterilization")
-    return Contraception.EFFECTIVE if any(p.state in _DONE for p in placed) else Contraception.NOT_DOCUMENTED
+    return Contraception.EFFECTIVE if any(p.state.begun for p in placed) else Contraception.NOT_DOCUMENTED
 
 
 def protected_until(case: Case) -> date | None:

@@ -28,6 +28,7 @@ from fhir_mapping.chart import (
     Observation,
     Quantity,
     Route,
+    reaches_the_body,
 )
 
 RULE = "readiness.thaw"
@@ -145,11 +146,6 @@ def _rhythm(case: Case) -> Line:
     return Line("X3", Status.MET, _listed(tuple(evidence)), evidence=tuple(evidence))
 
 
-def _reaches_the_blood(route: Route | None) -> bool:
-    """Not eye drops, a nasal spray or an inhalation; a route that is not recorded may."""
-    return route is None or route.systemic or route is Route.OTHER
-
-
 def _shock(case: Case) -> Line:
     p = case.p(RULE)
     since = case.now - timedelta(hours=p.int("vasopressor_h"))
@@ -158,7 +154,7 @@ def _shock(case: Case) -> Line:
         end = record.timing.last or record.timing.first
         running = record.state is DrugState.RUNNING
         recent = running or (end is not None and end.latest >= since)
-        if recent and _reaches_the_blood(record.route):
+        if recent and reaches_the_body(record.route):
             found.append(of_drug(record))
     limits: dict[str, Shown] = {"hours": p.int("vasopressor_h")}
     if found:

@@ -31,6 +31,7 @@ from fhir_mapping.chart import (
     Observation,
     Procedure,
     add_months,
+    reaches_the_body,
 )
 
 LIVE = "vaccination.live"
@@ -210,7 +211,7 @@ def _suppressive(case: Case, on: date) -> tuple[list[DrugRecord], list[DrugRecor
     certain: list[DrugRecord] = []
     open_ones: list[DrugRecord] = []
     for record in _records(case, *_SUPPRESSIVE, *steroids.GLUCOCORTICOIDS):
-        if not steroids.systemic(record.route) or record.is_any(_CAR_T | {"bcg_intravesical"}):
+        if not reaches_the_body(record.route) or record.is_any(_CAR_T | {"bcg_intravesical"}):
             continue
         if not steroids.active_on(record, on):
             continue

@@ -44,7 +44,7 @@ from cds.rules.washout.wording import (
     shown_name,
     table,
 )
-from fhir_mapping.chart import Drafts, Flag, Route
+from fhir_mapping.chart import Drafts, Flag, reaches_the_body
 
 RULE = "washout.five-half-lives"
 
@@ -77,14 +77,10 @@ def half_lives(case: Case) -> Mapping[str, HalfLife]:
     return read_half_lives(case.p(RULE))
 
 
-def _systemic(route: Route | None) -> bool:
-    return route is None or route.systemic or route is Route.OTHER
-
-
 def _line(case: Case, use: Use, day: date | None) -> Line | None:
     """The verdict on a use, None where it has a handbook row or is not on the list."""
     entry = half_lives(case).get(use.drug)
-    if entry is None or not _systemic(use.route) or worst_line(use, intervals(case), day) is not None:
+    if entry is None or not reaches_the_body(use.route) or worst_line(use, intervals(case), day) is not None:
         return None
     row = Interval("W24", entry.days, entry.days, frozenset(), frozenset({use.drug}))
     return judge(use, row, use.end, day)
@@ -157,7 +153,7 @@ def not_assessed(case: Case, day: date | None) -> tuple[str, ...]:
     groups = {row["class"] for row in case.p(RULE).table("not_assessed")}
     result: list[str] = []
     for use in uses(case, day):
-        if not use.drug or not _systemic(use.route) or use.drug in half_lives(case):
+        if not use.drug or not reaches_the_body(use.route) or use.drug in half_lives(case):
             continue
         # a member of a regimen is judged as the regimen
         if use.drug in _with_interval(case):

@@ -54,7 +54,13 @@ from cds.rules.washout.wording import (
     table,
     unique,
 )
-from fhir_mapping.chart import ConditionState, Drafts, DrugRecord, EventState, Procedure, Route
+from fhir_mapping.chart import (
+    ConditionState,
+    Drafts,
+    DrugRecord,
+    Procedure,
+    reaches_the_body,
+)
 
 RULE = "washout.lymphodepletion"
 OVERRIDES = (Override.DISEASE_PROGRESSION, Override.RISK_BENEFIT, Override.DATA_OUTDATED, Override.OTHER)
@@ -95,14 +101,11 @@ def intervals(case: Case) -> tuple[Interval, ...]:
 # --- radiotherapy
 
 
-_HAPPENED = (EventState.DONE, EventState.RUNNING, EventState.STOPPED)
-
-
 def _radiotherapy(case: Case, day: date | None) -> Iterator[Use]:
     since = collection_date(case)
     for procedure in case.chart.procedures.of("radiotherapy", "radiotherapy_lung"):
         end = procedure_end(procedure)
-        if procedure.state not in _HAPPENED:
+        if not procedure.state.begun:
             continue
         if day is not None and procedure.start is not None and procedure.start.first_date > day:
             continue
@@ -313,10 +316,6 @@ def _listed_finding(case: Case, use: Use, subject: str, resource: str) -> Findin
     )
 
 
-def _systemic(route: Route | None) -> bool:
-    return route is None or route.systemic or route is Route.OTHER
-
-
 # --- hooks
 
 
@@ -329,7 +328,7 @@ def _draft_findings(case: Case, draft: DrugRecord, day: date) -> Iterator[Findin
         yield _finding(case, lines[0], draft.reference, draft.reference, day)
         return
     for use in draft_uses(case, draft):
-        if use.drug in _without_interval(case) and _systemic(use.route):
+        if use.drug in _without_interval(case) and reaches_the_body(use.route):
             yield _listed_finding(case, use, draft.reference, draft.reference)
 
 
@@ -366,7 +365,7 @@ def _page(case: Case) -> Iterator[Finding]:
     listed = [
         use
         for use in uses(case, day, since=since, without=_own_records(case))
-        if use.drug in _without_interval(case) and _systemic(use.route)
+        if use.drug in _without_interval(case) and reaches_the_body(use.route)
     ]
     names = tuple(dict.fromkeys(use.drug for use in listed))
     listing = (Bullet(msg("detail.listed", drugs=Items(tuple(Name(n) for n in names)))),) if names else ()

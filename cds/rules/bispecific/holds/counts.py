@@ -24,7 +24,6 @@ from cds.rules.bispecific.holds.results import (
 from cds.rules.bispecific.holds.rows import RULE, Action, HoldRow
 from cds.rules.evidence import of_observation
 from cds.rules.grading.ctcae_labs import febrile, grade_lab
-from cds.rules.grading.hlh_signs import BEGUN
 from fhir_mapping.chart import ConditionState, Moment, Observation
 
 _BLEEDING = ("bleeding", "epistaxis", "intracranial_hemorrhage")
@@ -249,7 +248,7 @@ def anaemia(case: Case) -> Iterator[HoldRow]:
 def _transfusions(case: Case) -> Iterator[tuple[str, Moment]]:
     """Red cells that were given, with the start (B3)."""
     for procedure in case.chart.procedures.of(*_TRANSFUSIONS):
-        if procedure.state in BEGUN and procedure.start is not None:
+        if procedure.state.begun and procedure.start is not None:
             yield procedure.reference, procedure.start
     for record in case.chart.administrations(*_TRANSFUSIONS, *_RED_CELLS):
         if record.timing.first is not None:
