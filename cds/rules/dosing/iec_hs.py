@@ -67,7 +67,7 @@ Value = str | int | bool | Decimal | date | datetime
 _ANTI_IL6 = ("tocilizumab", "siltuximab")
 _LATER_LINES = ("ruxolitinib", "etoposide", "emapalumab", "methylprednisolone")
 _JUDGED = ("anakinra", *_LATER_LINES, "dexamethasone")
-_MOST_A_DAY = {"anakinra": 4, "ruxolitinib": 2}  # doses a day, as the sources give them
+_LIMITED_A_DAY = ("anakinra", "ruxolitinib")
 _OUTCOMES = {
     Row.OBSERVE: Outcome.CONTINUE,
     Row.LINE_1: Outcome.START,
@@ -503,7 +503,7 @@ def _dose_faults(case: Case, plan: Plan | None, draft: DrugRecord) -> Iterator[F
     share = p["tolerance_pct"] / 100
     shown: dict[str, Shown] = {"drug": Name(_drug(draft)), "dose": Amount(mg.quantize(Decimal("0.1")), "mg")}
     per_day = doses_per_day(draft.timing)
-    most_day = high * _MOST_A_DAY[_drug(draft)] if _drug(draft) in _MOST_A_DAY else None
+    most_day = high * p[f"{_drug(draft)}_doses_day"] if _drug(draft) in _LIMITED_A_DAY else None
     if mg > high * (1 + share):
         indicator = Indicator.CRITICAL if mg > 2 * high else Indicator.WARNING
         limit = Amount(high.quantize(Decimal("0.1")), "mg")
