@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import bindparam, delete, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -38,6 +38,21 @@ _OPEN_SECONDS = _CLOSE_SECONDS = 5.0
 _TIDY_SECONDS = 3600.0
 
 Counted = Callable[[int], None]
+
+# Built once: to put it together costs as much as to run it.
+_OVERRIDDEN = (
+    select(Verdict.rule, Verdict.outcome, Verdict.indicator, Verdict.order)
+    .join(Feedback, Feedback.card == Verdict.card)
+    .where(
+        Verdict.user == bindparam("user"),
+        Verdict.patient == bindparam("patient"),
+        Verdict.hook == Hook.ORDER_SELECT.value,
+        Verdict.order.in_(bindparam("orders", expanding=True)),
+        Feedback.outcome == FeedbackOutcome.OVERRIDDEN.value,
+        Feedback.received_at > bindparam("since"),
+    )
+    .distinct()
+)
 
 
 class Unavailable(Exception):  # noqa: N818 - a state of the store that callers handle
@@ -70,6 +85,7 @@ class Store:
         self._ready, self._preparing = False, asyncio.Lock()
         self._tidied = 0.0
         self.writer = Writer(self._flush, queue, on_lost)
+        self._feedback = 0  # ticket of the newest
 
     async def __aenter__(self) -> Store:
         try:
@@ -96,7 +112,7 @@ class Store:
         """A feedback sink of the application: queues the items that could be about a card of ours."""
         now = self._now()
         rows = [row for item in items if (row := feedback_row(item, _REASONS, now)) is not None]
-        self.writer.put(rows)
+        self._feedback = self.writer.put(rows)
 
     # --- asked; the caller's patience is `seconds`
 
@@ -110,24 +126,17 @@ class Store:
         orders = [self.identity.of(Kind.ORDER, *order_parts(item.resource, chart)) for item in findings]
         if not user or not any(orders):
             return frozenset()
-        query = (
-            select(Verdict.rule, Verdict.outcome, Verdict.indicator, Verdict.order)
-            .join(Feedback, Feedback.card == Verdict.card)
-            .where(
-                Verdict.user == user,
-                Verdict.patient == self.identity.of(Kind.PATIENT, request.fhir_server, request.patient_id),
-                Verdict.hook == Hook.ORDER_SELECT.value,
-                Verdict.order.in_({order for order in orders if order}),
-                Feedback.outcome == FeedbackOutcome.OVERRIDDEN.value,
-                Feedback.received_at > self._now() - timedelta(hours=hours),
-            )
-            .distinct()
-        )
+        asked = {
+            "user": user,
+            "patient": self.identity.of(Kind.PATIENT, request.fhir_server, request.patient_id),
+            "orders": sorted({order for order in orders if order}),
+            "since": self._now() - timedelta(hours=hours),
+        }
         try:
             async with asyncio.timeout(seconds):
-                await self.writer.idle()  # feedback of a moment ago may still be on its way
+                await self.writer.written(self._feedback)  # that of a moment ago may still be on its way
                 async with self._engine.connect() as connection:
-                    found = {tuple(row) for row in await connection.execute(query)}
+                    found = {tuple(row) for row in await connection.execute(_OVERRIDDEN, asked)}
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise Unavailable(type(error).__name__) from None
         names = [
@@ -143,7 +152,7 @@ class Store:
             async with asyncio.timeout(seconds):
                 await self._prepared()
                 async with self._engine.begin() as connection:
-                    result = await connection.execute(_insert(self._engine, UsedToken, [row]))
+                    result = await connection.execute(self._insert(UsedToken), row)
                     return result.rowcount == 1
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise Unavailable(type(error).__name__) from None
@@ -171,13 +180,19 @@ class Store:
         await self._prepared()
         tables: dict[type[Base], list[Mapping[str, Any]]] = defaultdict(list)
         for table, row in rows:
-            tables[table].append(row)
+            tables[table].append(_columns(table, row))
         async with self._engine.begin() as connection:
             for table, found in tables.items():
-                await connection.execute(_insert(self._engine, table, found))
+                await connection.execute(self._insert(table), found)
         if time.monotonic() - self._tidied > _TIDY_SECONDS or not self._tidied:
             self._tidied = time.monotonic()
             await self._tidy()
+
+    def _insert(self, table: type[Base]) -> Any:
+        """For any number of rows, so that it is compiled once. Rows that are there already (a repeated
+        feedback) are left as they are."""
+        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
+        return dialect.insert(table).on_conflict_do_nothing()
 
     async def _tidy(self) -> None:
         """Forget expired tokens, and audit rows that are older than the site keeps."""
@@ -193,12 +208,6 @@ class Store:
                     await connection.execute(delete(Feedback).where(Feedback.received_at < oldest))
         except DBAPIError as error:
             log.warning("store not tidied", extra={"error": type(error).__name__})
-
-
-def _insert(engine: AsyncEngine, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Rows that are there already (a repeated feedback) are left as they are."""
-    dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table).values([_columns(table, row) for row in rows]).on_conflict_do_nothing()
 
 
 def _columns(table: type[Base], row: Mapping[str, Any]) -> dict[str, Any]:

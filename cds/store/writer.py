@@ -42,6 +42,7 @@ class Writer:
         self._flush, self._size, self._on_lost = flush, size, on_lost
         self._rows: deque[Row] = deque()
         self._in_hand = 0
+        self._taken = 0  # rows ever put on the queue
         self._wake, self._idle, self._hurry = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
@@ -55,16 +56,22 @@ class Writer:
     def waiting(self) -> int:
         return len(self._rows) + self._in_hand
 
-    def put(self, rows: Sequence[Row]) -> None:
-        """All of the rows, or none where the queue has no room for them."""
-        if not rows:
-            return
-        if self._closing or self.waiting + len(rows) > self._size:
+    def put(self, rows: Sequence[Row]) -> int:
+        """All of the rows, or none where the queue has no room for them. Their ticket, for `written`."""
+        if rows and (self._closing or self.waiting + len(rows) > self._size):
             self._lose(len(rows), "full" if not self._closing else "closed")
-            return
-        self._rows.extend(rows)
-        self._idle.clear()
-        self._wake.set()
+        elif rows:
+            self._rows.extend(rows)
+            self._taken += len(rows)
+            self._idle.clear()
+            self._wake.set()
+        return self._taken
+
+    async def written(self, ticket: int) -> None:
+        """Returns when the rows of the ticket, and all before them, are off the queue. The caller bounds the
+        wait."""
+        if self._taken - self.waiting < ticket:
+            await self.idle()
 
     async def idle(self) -> None:
         """Begin to write at once; returns when all was written that was put. The caller bounds the wait."""

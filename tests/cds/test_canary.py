@@ -338,7 +338,7 @@ async def test_a_store_that_refuses(
 ) -> None:
     """Database errors quote the row that they refused."""
     monkeypatch.setattr("cds.store.store.migrate", crash)
-    monkeypatch.setattr("cds.store.store._insert", crash)
+    monkeypatch.setattr("cds.store.store.Store._insert", crash)
     await watched.send(200, f"/cds-services/{GRADING}", json=body(prefetch=PREFETCH))
     await stored(watched)
     assert watched.app.state.store.writer.lost > 0

@@ -54,6 +54,25 @@ async def test_rows_arrive_in_order(database: Database) -> None:
     await writer.close(1)
 
 
+async def test_who_waits_for_one_row_does_not_wait_for_later_ones(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cds.store.writer._GATHER", 3600)
+    writer = Writer(database.flush, 2000, lambda count: None)
+    writer.start()
+    first = writer.put(rows(5))
+    await asyncio.wait_for(writer.written(first), 1)
+    assert len(database.ids) == 5
+    second = writer.put(rows(5, 5))
+    assert writer.put([]) == second  # nothing put: the newest ticket there is
+    await asyncio.wait_for(writer.written(first), 1)
+    await asyncio.sleep(0.01)
+    assert writer.waiting == 5  # of interest to nobody: they still gather
+    await asyncio.wait_for(writer.written(second), 1)
+    assert writer.waiting == 0
+    await writer.close(1)
+
+
 async def test_who_waits_for_rows_does_not_wait_for_others_to_gather(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
