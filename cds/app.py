@@ -42,6 +42,7 @@ from cds.protocol import (
     invalid,
     operation_outcome,
     parse_feedback,
+    too_deep,
 )
 from cds.settings import AuthMode, Mode, Settings, SettingsError, load
 
@@ -303,10 +304,10 @@ class _Site:
         except TimeoutError:
             raise ProtocolError(408, IssueCode.TIMEOUT, "did not arrive in time", "request") from None
         try:
-            return decode_json(data)
+            return decode_json(data, unchecked="prefetch")  # the pipeline does, where it reads it
         except JsonError as error:
             deep = error.fault is JsonFault.TOO_DEEP
-            raise invalid("is nested too deeply" if deep else "is not JSON", "request") from None
+            raise (too_deep("request") if deep else invalid("is not JSON", "request")) from None
 
 
 def _log_answer(result: Answer, request: Request) -> None:

@@ -43,12 +43,12 @@ async def read_limited(chunks: AsyncIterable[bytes], limit: int, declared: str |
     return received[0] if len(received) == 1 else b"".join(received)
 
 
-def decode_json(data: bytes) -> Any:
+def decode_json(data: bytes, *, unchecked: str = "") -> Any:
     """The value of a JSON text. NaN, infinities and broken UTF-8 are no JSON. Raises JsonError.
 
-    Depth is bounded twice, both times in C: the parser stops at 1024 levels, so memory stays bounded, and the
-    encoder refuses more than DEEPEST, well below the interpreter's recursion limit. Encoding once costs a
-    sixth of parsing; counting brackets would be fooled by brackets in strings.
+    Depth is bounded twice, both times in C: the parser stops at 1024 levels, so memory stays bounded, and
+    `check_depth` refuses more than DEEPEST, well below the interpreter's recursion limit. `unchecked` names
+    the member of an object that the caller checks where it is used, which a large one may never be.
     """
     if data.startswith(_BOM):
         data = data[len(_BOM) :]
@@ -57,8 +57,20 @@ def decode_json(data: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         fault = JsonFault.TOO_DEEP if "depth limit" in str(error) else JsonFault.NOT_JSON
         raise JsonError(fault) from None
+    if unchecked and isinstance(value, dict):
+        check_depth({name: member for name, member in value.items() if name != unchecked})
+    else:
+        check_depth(value)
+    return value
+
+
+def check_depth(value: Any) -> None:
+    """Refuses what no code of ours may recurse over. Raises JsonError.
+
+    Encoding once costs a sixth of parsing; counting brackets would be fooled by brackets in strings.
+    """
     try:
         orjson.dumps(value)
-    except orjson.JSONEncodeError:
-        raise JsonError(JsonFault.TOO_DEEP) from None
-    return value
+    except orjson.JSONEncodeError as error:
+        if "Recursion" in str(error):  # what is odd in another way was not read from JSON text by us
+            raise JsonError(JsonFault.TOO_DEEP) from None

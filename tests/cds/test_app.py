@@ -298,6 +298,19 @@ async def test_33_what_is_no_request_is_refused(cds_client: httpx.AsyncClient, b
     assert response.status_code == 400
 
 
+@pytest.mark.parametrize("field", ["prefetch", "context", "extension"])
+@pytest.mark.parametrize("depth", [300, 1000])
+async def test_33_absurd_nesting_is_refused_wherever_it_is(
+    cds_client: httpx.AsyncClient, field: str, depth: int
+) -> None:
+    request = hook_request("patient-view")
+    body = json.dumps({**request, field: {**request.get(field, {}), "patient": "here"}})
+    deep = '{"a":' * depth + "1" + "}" * depth
+    response = await cds_client.post(f"/cds-services/{GRADING}", content=body.replace('"here"', deep))
+    assert response.status_code == 400
+    assert "nested too deeply" in response.json()["issue"][0]["details"]["text"]
+
+
 async def test_33_a_body_over_the_limit_is_refused_declared_or_streamed(make_app: Make) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(100):
