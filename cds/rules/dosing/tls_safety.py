@@ -46,11 +46,6 @@ RULE = "dosing.tls-safety"
 _CALCIUM = ("calcium_gluconate", "calcium_chloride")
 _ALKALI = ("sodium_bicarbonate", "acetazolamide")
 _OTHER_ALKALI_REASONS = ("metabolic_acidosis", "hyperkalemia")
-_POTASSIUM = re.compile(  # named, or in every bag of that name
-    r"\bkcl\b|potassium (?:chloride|phosphate|acetate)|氯化鉀|磷酸鉀|醋酸鉀"
-    r"|\bringer|\bhartmann|\bplasma-?lyte\b|林格",
-    re.IGNORECASE,
-)
 
 
 def _tls_coded(case: Case) -> bool:
@@ -68,11 +63,11 @@ def _at_risk(case: Case, state: TlsState | None) -> bool:
     return abnormal or in_risk_window(case) or _tls_coded(case)
 
 
-def _concerns(drafts: Drafts, _: Parameters) -> bool:
+def _concerns(drafts: Drafts, p: Parameters) -> bool:
     """A drug or procedure of the table, or a fluid whose text names potassium."""
     table = {"rasburicase", "potassium_chloride", *INHIBITORS, *_ALKALI, *_CALCIUM}
     return bool(drafts.services.of("peritoneal_dialysis")) or any(
-        not table.isdisjoint(drug.concepts) or _contains_potassium(drug) for drug in drafts.drugs.all
+        not table.isdisjoint(drug.concepts) or _contains_potassium(drug, p) for drug in drafts.drugs.all
     )
 
 
@@ -106,7 +101,8 @@ def _drug(case: Case, draft: DrugRecord, state: TlsState | None) -> Iterator[Fin
         "purpose_alkalinization" in draft.purposes or _at_risk(case, state)
     ):
         yield from _alkali(case, draft, state)
-    if _contains_potassium(draft) and draft.route in (None, Route.INTRAVENOUS) and _syndrome(case, state):
+    fluid = draft.route in (None, Route.INTRAVENOUS)
+    if fluid and _contains_potassium(draft, case.p(RULE)) and _syndrome(case, state):
         yield _finding(
             "potassium",
             draft.reference,
@@ -116,13 +112,15 @@ def _drug(case: Case, draft: DrugRecord, state: TlsState | None) -> Iterator[Fin
             evidence=_tls_evidence(case, state),
             suggestions=_remove(draft),
         )
-    if not concepts.isdisjoint(_CALCIUM) and draft.route in (None, Route.INTRAVENOUS):
+    if fluid and not concepts.isdisjoint(_CALCIUM):
         yield from _calcium(case, draft, state)
 
 
-def _contains_potassium(draft: DrugRecord) -> bool:
+def _contains_potassium(draft: DrugRecord, p: Parameters) -> bool:
     """Potassium as an ingredient, or named in the text of the fluid (B6)."""
-    return "potassium_chloride" in draft.concepts or _POTASSIUM.search(draft.name) is not None
+    named = "|".join(re.escape(row["name"]) for row in p.table("potassium"))
+    in_text = re.search(f"(?<![a-z])(?:{named})", draft.name, re.IGNORECASE)
+    return "potassium_chloride" in draft.concepts or in_text is not None
 
 
 def _remove(draft: DrugRecord) -> tuple[Suggestion, ...]:

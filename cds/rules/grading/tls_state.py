@@ -25,7 +25,6 @@ from fhir_mapping.chart import Condition, ConditionState, Observation, Quantity
 
 RULE = "grading.tls"
 ANALYTES = ("uric_acid", "potassium", "phosphate", "calcium")
-_INTERVENTIONS = {"none": 1, "non_urgent": 2, "device": 3, "life_threatening": 4}  # grade of an arrhythmia
 
 
 class Level(StrEnum):
@@ -259,11 +258,12 @@ def _arrhythmia(case: Case, start: datetime) -> OrganSign | None:
     if not new:
         return None
     evidence = [of_fact(c, "arrhythmia") for c in new]
+    grade_of = {str(row["intervention"]): int(row["grade"]) for row in case.p(RULE).table("arrhythmia")}
     grades = [1, *(min(c.grade.value, 4) for c in new if c.grade is not None)]
     for o in case.chart.series("arrhythmia_control").between(start, case.now):
         answer = o.component("intervention")
         if answer is not None:
-            grades += [_INTERVENTIONS[code] for code in answer.codes if code in _INTERVENTIONS]
+            grades += [grade_of[code] for code in answer.codes if code in grade_of]
             evidence.append(of_observation(o))
     return OrganSign("arrhythmia", max(grades), tuple(evidence))
 
