@@ -36,6 +36,7 @@ from fhir_mapping.chart.facts import (
 )
 from fhir_mapping.chart.frozen import frozen
 from fhir_mapping.chart.series import Series, by_day
+from fhir_mapping.chart.three_state import all_of, any_of
 from fhir_mapping.chart.time import Moment, Precision, add_months, completed_years, instant, whole_day
 
 __all__ = [
@@ -81,6 +82,8 @@ __all__ = [
     "Vaccine",
     "Value",
     "add_months",
+    "all_of",
+    "any_of",
     "by_day",
     "completed_years",
     "frozen",

@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from fhir_mapping.chart.frozen import frozen
+from fhir_mapping.chart.three_state import all_of
 from fhir_mapping.chart.time import Moment, completed_years
 
 
@@ -152,6 +153,10 @@ class Quantity:
     def at_most(self, limit: Decimal | int) -> bool | None:
         answer = self._decide(Decimal(limit), ">")
         return None if answer is None else not answer
+
+    def within(self, low: Decimal | int, high: Decimal | int) -> bool | None:
+        """Not below `low` and not above `high`."""
+        return all_of((self.at_least(low), self.at_most(high)))
 
     def in_reported_unit(self, limits: Mapping[str, Decimal]) -> tuple[Quantity, Decimal]:
         """The quantity and the limit to compare it with: the reported unit's own limit where one is given,

@@ -49,7 +49,7 @@ from cds.rules.grading.tls_risk import (
     tls_risk,
 )
 from cds.rules.grading.tls_state import tls_state
-from fhir_mapping.chart import Amount, DrugRecord
+from fhir_mapping.chart import Amount, DrugRecord, all_of
 
 RULE = "dosing.tls-prophylaxis"
 
@@ -135,11 +135,7 @@ def _settled(case: Case) -> bool | None:
         None if quantity is None else quantity.below(p["uric_acid_settled_mg_dl"]),
         None if raised is None else not raised,
     ]
-    if bulk(case).present:
-        return False
-    if False in answers:
-        return False
-    return None if None in answers else True
+    return False if bulk(case).present else all_of(answers)
 
 
 # --- the rule

@@ -30,7 +30,7 @@ from cds.rules.dosing.icaht import hyperinflammation
 from cds.rules.grading.icaht_episode import icaht_now
 from cds.rules.grading.icans_episode import icans_now
 from cds.rules.work_up import Found, WorkUp, look_for
-from fhir_mapping.chart import ConditionState, DrugRecord, EventState, Result
+from fhir_mapping.chart import ConditionState, DrugRecord, Result
 
 RULE = "follow-up.icaht-workup"
 TRANSFUSIONS = ("transfusion_rbc", "transfusion_platelets", "transfusion_blood")
@@ -74,7 +74,7 @@ def _not_recovered(case: Case) -> bool:
         return True
     since = case.now - timedelta(days=p.int("transfused_within_days"))
     return any(
-        t.state in (EventState.DONE, EventState.RUNNING) and t.start is not None and t.start.latest >= since
+        t.state.begun and t.start is not None and t.start.latest >= since
         for t in case.chart.procedures.of(*TRANSFUSIONS)
     )
 
@@ -113,7 +113,7 @@ def _asked(case: Case, when: str) -> bool:
         return hyperinflammation(case)
     if when == "anaemia":
         return any(c.state is ConditionState.ACTIVE for c in case.chart.conditions.of("anemia")) or any(
-            t.state is EventState.DONE for t in case.chart.procedures.of("transfusion_rbc")
+            t.state.begun for t in case.chart.procedures.of("transfusion_rbc")
         )
     return True
 

@@ -28,7 +28,7 @@ from cds.rules.grading.crs_episode import crs_applies, crs_now, worst_grade
 from cds.rules.grading.icans_episode import icans_now
 from cds.rules.steroids import systemic_steroids
 from cds.rules.vaccination.eligibility import drug_names, transplants
-from fhir_mapping.chart import Amount, EventState
+from fhir_mapping.chart import Amount
 
 RULE = "follow-up.infection-risk"
 TRANSPLANTS = ("allo_hct", "auto_hct", "hct_unspecified", "hx_stem_cell_transplant")
@@ -95,7 +95,7 @@ def _bridging(case: Case) -> Factor:
     found += [
         evidence.of_fact(p, "purpose_bridging")
         for p in case.chart.procedures.all
-        if not p.purposes.isdisjoint(wanted) and p.state in (EventState.DONE, EventState.RUNNING)
+        if not p.purposes.isdisjoint(wanted) and p.state.begun
     ]
     return _factor("bridging", bool(found), tuple(found))
 

@@ -91,7 +91,8 @@ def _raised(observation: Observation, before: Quantity | None, factor: Decimal) 
     quantity, answers = observation.value.quantity, [times_uln(observation, factor)]
     if quantity is not None and before is not None and not before.comparator:
         answers.append(quantity.above(before.value * factor))
-    return True if True in answers else False if False in answers else None
+    known = [answer for answer in answers if answer is not None]
+    return any(known) if known else None
 
 
 def _item(

@@ -24,6 +24,7 @@ from fhir_mapping.chart import (
     Moment,
     Quantity,
     Route,
+    any_of,
     frozen,
 )
 
@@ -122,9 +123,7 @@ def _below(pressure: Pressure, limits: _Limits) -> bool | None:
         answers.append(pressure.systolic.below(limits.systolic))
     if pressure.mean is not None and limits.mean is not None:
         answers.append(pressure.mean.below(limits.mean))
-    if True in answers:
-        return True
-    return False if answers and None not in answers else None
+    return any_of(answers) if answers else None
 
 
 def hypotensive(case: Case, pressure: Pressure) -> bool | None:

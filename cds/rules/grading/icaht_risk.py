@@ -23,7 +23,7 @@ from cds.engine.case import Case, once_per_case
 from cds.engine.rule import rule
 from cds.rules.evidence import of_fact, of_observation
 from cds.rules.grading.car_hematotox import Group, hematotox, recorded_score, risk_group
-from fhir_mapping.chart import ConditionState, EventState, Observation, Result
+from fhir_mapping.chart import ConditionState, Observation, Result
 
 RULE = "grading.icaht-risk"
 
@@ -90,7 +90,7 @@ def _out_of_range(case: Case, row: Mapping[str, Any]) -> Observation | None:
 
 def _present(case: Case, row: Mapping[str, Any]) -> Evidence | None:
     for procedure in case.chart.procedures.of(*row.get("procedures", ("",))):
-        if procedure.state in (EventState.DONE, EventState.RUNNING):
+        if procedure.state.begun:
             return of_fact(procedure, str(row["procedures"][0]))
     wanted = tuple(row.get("conditions", ("",)))
     for condition in case.chart.conditions.of(*wanted):

@@ -32,6 +32,7 @@ from fhir_mapping.chart import (
     DrugRecord,
     LossReason,
     Observation,
+    any_of,
     whole_day,
 )
 
@@ -155,9 +156,10 @@ def bulk(case: Case) -> _Fact:
     if size is not None and size.value.quantity is not None:
         answers.append(size.value.quantity.at_least(case.p(RULE)["bulk_cm"]))
         evidence.append(of_observation(size))
-    if True in answers:
+    present = any_of(answers)
+    if present:
         return _Fact((msg("reason.bulk", limit=_bulk_limit(case)),), tuple(evidence))
-    told = bool(answers) and None not in answers
+    told = bool(answers) and present is not None
     return _Fact(evidence=tuple(evidence), missing=() if told else (Missing("bulky_disease"),))
 
 

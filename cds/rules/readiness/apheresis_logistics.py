@@ -18,7 +18,7 @@ from cds.rules.readiness.checklist import NOTHING, Line, Status, checklist, show
 from cds.rules.readiness.identity import Identity, Stage, identity
 from cds.rules.readiness.phase import collected, collection_date, infused
 from cds.rules.readiness.product import COLLECTED, results
-from fhir_mapping.chart import EventState, Moment, Observation, Procedure, Result
+from fhir_mapping.chart import EventState, Moment, Observation, Procedure, Result, all_of
 
 RULE = "readiness.apheresis-logistics"
 _CULTURE = "product_culture"
@@ -118,11 +118,11 @@ def _waiting(case: Case, end: Moment | None, start: Stamp | None, done: Stamp | 
     ]
     evidence = (*evidence, *(of_observation(o) for o in measured))
     cold = [
-        o.value.quantity.at_least(p["store_min_c"]) and o.value.quantity.at_most(p["store_max_c"])
+        o.value.quantity.within(p["store_min_c"], p["store_max_c"])
         for o in measured
         if o.value.quantity is not None
     ]
-    if measured and None in cold and False not in cold:
+    if measured and all_of(cold) is None:
         return _unknown("waiting", "storage_temperature", limits=limits, found=Hours(hours))
     if measured and all(cold):
         return Line("waiting", Status.MET, Hours(hours), limits, values=values, evidence=evidence)
@@ -174,13 +174,10 @@ def _between(case: Case, row: str, concept: str, low: str, high: str) -> Line:
     quantity = None if seen is None else seen.value.quantity
     if seen is None or quantity is None:
         return _unknown(row, concept, limits=limits)
-    enough, little = quantity.at_least(p[low]), quantity.at_most(p[high])
-    if enough is False or little is False:
-        status = Status.NOT_MET
-    elif enough and little:
-        status = Status.MET
-    else:
+    inside = quantity.within(p[low], p[high])
+    if inside is None:
         return _unknown(row, concept, limits=limits, found=shown(seen))
+    status = Status.MET if inside else Status.NOT_MET
     return Line(row, status, shown(seen), limits, evidence=(of_observation(seen),))
 
 
@@ -194,8 +191,7 @@ def _protein(case: Case) -> Line:
     if own is not None and own.value.quantity is not None:
         answers.append((own, True))
     if albumin is not None and (q := albumin.value.quantity) is not None:
-        both = (q.at_least(p["hsa_min"]), q.at_most(p["hsa_max"]))
-        answers.append((albumin, False if False in both else None if None in both else True))
+        answers.append((albumin, q.within(p["hsa_min"], p["hsa_max"])))
     if plasma is not None and (q := plasma.value.quantity) is not None:
         answers.append((plasma, q.below(p["ab_plasma_below"])))
     if not answers:

@@ -17,7 +17,7 @@ from cds.rules.evidence import of_anchor, of_observation
 from cds.rules.readiness.checklist import NOTHING, Line, Status, checklist
 from cds.rules.readiness.phase import collected, infused
 from cds.rules.readiness.product import COLLECTED, collections, named_bag, newest_per_bag, results
-from fhir_mapping.chart import Amount, Anchor, Observation, Quantity
+from fhir_mapping.chart import Amount, Anchor, Observation, Quantity, all_of
 
 RULE = "readiness.apheresis-product"
 _VITALS = ("body_temperature", "bp_systolic", "heart_rate", "respiratory_rate", "spo2")
@@ -143,9 +143,9 @@ def _share_line(case: Case, tnc: _Bags, cd3: _Bags, reported: _Bags, limit: Deci
     if not shares:
         return Line(row, Status.UNKNOWN, NOTHING, limits, missing=(_lost(case, "product_cd3_percent"),))
     lowest, evidence = min(shares, key=lambda item: item[0].value)
-    answers = [number.above(limit) for number, _ in shares]
-    status = Status.UNKNOWN if bare or None in answers else Status.MET
-    if False in answers:
+    enough = all_of(number.above(limit) for number, _ in shares)
+    status = Status.UNKNOWN if bare or enough is None else Status.MET
+    if enough is False:
         status = Status.NOT_MET
     shown: Shown = Amount(_rounded(lowest.value), "%")
     if lowest.value == limit and not lowest.comparator:

@@ -8,7 +8,7 @@ from cards.finding import Evidence
 from cds.engine.case import Case, once_per_case
 from cds.rules.evidence import of_drug, of_fact, of_observation
 from cds.rules.readiness.phase import collection_date
-from fhir_mapping.chart import DrugState, EventState, Moment
+from fhir_mapping.chart import DrugState, Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def thaws(case: Case) -> tuple[Thaw, ...]:
         start = observation.value.time or observation.when
         found.append(Thaw(bag, start, of_observation(observation)))
     for procedure in case.chart.procedures.of("product_thaw"):
-        if procedure.state in (EventState.DONE, EventState.RUNNING) and procedure.start is not None:
+        if procedure.state.begun and procedure.start is not None:
             found.append(Thaw("", procedure.start, of_fact(procedure, "product_thaw")))
     first = collection_date(case)
     own = [t for t in found if first is None or t.start.date >= first]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cards.finding import Evidence
 from cds.engine.case import Case, once_per_case
 from cds.rules.evidence import of_fact, of_observation
-from fhir_mapping.chart import Condition, ConditionState, EventState, Moment
+from fhir_mapping.chart import Condition, ConditionState, Moment
 
 _RELAPSED = ("relapse", "recurrence")
 _DISEASES = (
@@ -49,11 +49,11 @@ def _transplants(case: Case) -> tuple[list[Moment], bool, list[Evidence]]:
     evidence: list[Evidence] = []
     for concept in _TRANSPLANTS:
         for procedure in case.chart.procedures.of(concept):
-            if procedure.state in (EventState.DONE, EventState.RUNNING):
+            if procedure.state.begun:
                 evidence.append(of_fact(procedure, concept))
                 if procedure.start is not None:
                     moments.append(procedure.start)
-    own = [p.start for p in case.chart.procedures.of("auto_hct") if p.state is EventState.DONE]
+    own = [p.start for p in case.chart.procedures.of("auto_hct") if p.state.begun]
     for condition in case.chart.conditions.of("hx_stem_cell_transplant"):
         if condition.state in (ConditionState.ACTIVE, ConditionState.HISTORY) and not _same_graft(
             condition, own

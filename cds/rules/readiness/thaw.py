@@ -241,8 +241,7 @@ def _range_line(
         return Line(row, Status.UNKNOWN, limits=limits, weight=Indicator.INFO, missing=(Missing(concept),))
 
     def inside(quantity: Quantity | None) -> bool | None:
-        answers = [None] if quantity is None else [quantity.at_least(low), quantity.at_most(high)]
-        return False if False in answers else None if None in answers else True
+        return None if quantity is None else quantity.within(low, high)
 
     outside = [o for o in found if inside(o.value.quantity) is False]
     chosen = (outside or found)[-1]

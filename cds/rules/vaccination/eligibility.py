@@ -25,12 +25,12 @@ from fhir_mapping.chart import (
     DrugRecord,
     DrugSource,
     DrugState,
-    EventState,
     LossReason,
     Moment,
     Observation,
     Procedure,
     add_months,
+    any_of,
     reaches_the_body,
 )
 
@@ -330,7 +330,7 @@ def b_recovered(case: Case, on: date) -> Gate:
         return Gate(GateId.BOK, None, _said("b-unknown", days=days), missing=only_cd19)
     quantity = best.value.quantity
     values: dict[str, Scalar] = {"b_per_ul": evidence.figure(quantity)}
-    answer = True if True in answers else (None if None in answers else False)
+    answer = any_of(answers)
     key = {True: "b-ok", False: "b-low", None: "b-open"}[answer]
     if answer is False and quantity.above(origin):
         key, values = "b-between", {**values, "meets_origin": True}
@@ -348,11 +348,7 @@ def b_recovered(case: Case, on: date) -> Gate:
 def transplants(case: Case, *concepts: str) -> tuple[Procedure | Condition, ...]:
     """Transplants done, oldest first: procedures, and transplant history without a procedure."""
     chart = case.chart
-    done = [
-        p
-        for p in chart.procedures.of(*concepts)
-        if p.state in (EventState.DONE, EventState.RUNNING, EventState.TOOK_PLACE)
-    ]
+    done = [p for p in chart.procedures.of(*concepts) if p.state.begun]
     history = [
         c
         for c in chart.conditions.of(*concepts)
