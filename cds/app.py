@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import orjson
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -112,7 +113,7 @@ def create_app(
             yield
         await client.aclose()
 
-    app = FastAPI(title="tcell-cds", version=__version__, lifespan=lifespan, redoc_url=None)
+    app = FastAPIOffline(title="tcell-cds", version=__version__, lifespan=lifespan, redoc_url=None)
     app.router.redirect_slashes = False
     app.state.runtime = runtime
     app.state.metrics = site.metrics

@@ -57,6 +57,12 @@ def _shot(page: Any, name: str) -> None:
     page.screenshot(path=str(ARTIFACTS / f"{name}.png"), full_page=True)
 
 
+def test_the_interface_is_described_without_the_internet(page: Any, base: str) -> None:
+    page.goto(f"{base}/docs")
+    page.get_by_text("grading-patient-view", exact=False).first.wait_for()
+    _shot(page, "interface")
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_demo_patient_shows_cards_as_an_ehr_would(page: Any, base: str, language: str, width: int) -> None:

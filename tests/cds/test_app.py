@@ -701,7 +701,17 @@ async def test_docs_describe_the_real_services(cds_client: httpx.AsyncClient, cd
     described = (await cds_client.get("/openapi.json")).json()
     for service in cds_app.state.runtime.rulebook.services:
         assert "post" in described["paths"][f"/cds-services/{service}"]
-    assert (await cds_client.get("/docs")).status_code == 200
+
+
+async def test_the_page_of_the_interface_needs_nothing_from_outside(cds_client: httpx.AsyncClient) -> None:
+    page = await cds_client.get("/docs")
+    assert page.status_code == 200
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(loaded) >= 2
+    for address in loaded:
+        assert address.startswith("/")
+        assert (await cds_client.get(address)).status_code == 200
+    assert not re.search(r"https?://", page.text)
 
 
 async def test_extra_routes_join(make_app: Make) -> None:
