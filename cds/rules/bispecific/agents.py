@@ -160,6 +160,9 @@ def _ladder(table: Parameters, agent: str, version: int, dated: date) -> Ladder:
         for row in table.table("restart")
         if row["agent"] == agent
     )
+    for cell in table.table("cells"):
+        if cell["agent"] == agent and cell["cell"] == "dose_basis" and cell["value"] != "flat":
+            raise AgentError(f"{agent}: doses per {cell['value']} cannot be judged")
     if len(steps) < 2:
         raise AgentError(f"{agent}: a ladder has at least two steps")
     if not limits:

@@ -33,7 +33,7 @@ from cds.rules.bispecific.agents import Ladder, Limit
 from cds.rules.bispecific.history import DoseEvent, Kind
 from cds.rules.bispecific.ladder import Due, OffLadder, OffReason, restart_label
 from cds.rules.bispecific.orders import CRITICAL_ROWS, Judged, Row, undated
-from fhir_mapping.chart import Amount, DrugRecord, LossReason
+from fhir_mapping.chart import Amount, Dose, DrugRecord, LossReason
 
 CATALOGUE = "dosing.tarlatamab-step-up"
 RESTART_CATALOGUE = "dosing.tarlatamab-restart"
@@ -126,12 +126,10 @@ def event_bullets(events: Sequence[DoseEvent]) -> list[Block]:
     return bullets
 
 
-def written_dose(record: DrugRecord) -> Shown:
-    if record.dose is None:
+def written_dose(dose: Dose | None) -> Shown:
+    if dose is None:
         return m("event.no-dose")
-    if record.dose.amount is not None:
-        return record.dose.amount
-    return Text(record.dose.unreadable)
+    return Text(dose.unreadable) if dose.amount is None else dose.amount
 
 
 def correction(
@@ -167,7 +165,7 @@ def _texts(ladder: Ladder, judged: Judged, row: Row) -> dict[str, Shown]:
     values: dict[str, Shown] = {
         "drug": Name(ladder.agent),
         "day": judged.planned.day,
-        "ordered": written_dose(judged.planned.record),
+        "ordered": written_dose(judged.planned.dose),
         "label": judged.label,
         "doses": Items(tuple(milligrams(dose) for dose in sorted(ladder.doses))),
     }
@@ -185,6 +183,8 @@ def _texts(ladder: Ladder, judged: Judged, row: Row) -> dict[str, Shown]:
         values["limit"] = Days(judged.limit.max_days)
     if row is Row.LATE:
         values["late"] = Days(judged.late)
+    if row is Row.DURATION:
+        values["minutes"] = ladder.infusion_minutes
     if row is Row.ROUTE and judged.planned.record.route is not None:
         values["route"] = Name(judged.planned.record.route.value)
         values["needed"] = m(f"given.{ladder.route.value}")
@@ -215,9 +215,9 @@ def _values(ladder: Ladder, judged: Judged, row: Row) -> dict[str, Scalar | list
         values["earliest"] = judged.earliest
     if judged.late:
         values["late_days"] = judged.late
-    if judged.limit is not None and row in (Row.RESTEP, Row.LATE):
+    if judged.limit is not None and _limit_decides(judged, row):
         values["limit_days"] = judged.limit.max_days
-        values["restart_row"] = judged.limit.row + ("'" if row is Row.RESTEP else "")
+        values["restart_row"] = judged.limit.row + ("'" if judged.restep else "")
     if row in (Row.THIRD_EARLY, Row.THIRD_OPEN):
         values["restart_row"] = "third-dose"
     if judged.follow_up is not None:
@@ -225,12 +225,25 @@ def _values(ladder: Ladder, judged: Judged, row: Row) -> dict[str, Scalar | list
         values["follow_up_dose_mg"] = ladder.steps[1].dose
     if judged.off is not None:
         values["history"] = judged.off.reason.value
-    if not judged.verified and row in (Row.RESTEP, Row.LATE, Row.THIRD_EARLY, Row.THIRD_OPEN):
+    if not judged.verified and (_limit_decides(judged, row) or row in (Row.THIRD_EARLY, Row.THIRD_OPEN)):
         values["unverified"] = True
     return values
 
 
-def _detail(ladder: Ladder, judged: Judged, events: Sequence[DoseEvent], row: Row) -> tuple[Block, ...]:
+def _limit_decides(judged: Judged, row: Row) -> bool:
+    """Does the answer rest on the limit of the break?"""
+    return row is Row.LATE or (judged.restep and row in CRITICAL_ROWS)
+
+
+def _follow_up(rule: str, ladder: Ladder, day: date) -> Block:
+    """The step after a new first one; what goes along with it only where rules of the agent's own say so."""
+    key = "detail.follow-up" if rule in (CATALOGUE, RESTART_CATALOGUE) else "detail.follow-up-plain"
+    return Bullet(m(key, drug=Name(ladder.agent), dose=milligrams(ladder.steps[1].dose), day=day))
+
+
+def _detail(
+    rule: str, ladder: Ladder, judged: Judged, events: Sequence[DoseEvent], row: Row
+) -> tuple[Block, ...]:
     blocks: list[Block] = []
     if events:
         blocks.append(Paragraph(m("detail.given", drug=Name(ladder.agent))))
@@ -238,14 +251,17 @@ def _detail(ladder: Ladder, judged: Judged, events: Sequence[DoseEvent], row: Ro
     else:
         blocks.append(Paragraph(m("detail.nothing-given", drug=Name(ladder.agent))))
     blocks.append(
-        Paragraph(m("detail.order", ordered=written_dose(judged.planned.record), day=judged.planned.day))
+        Paragraph(m("detail.order", ordered=written_dose(judged.planned.dose), day=judged.planned.day))
     )
     if undated(judged.planned):
         blocks.append(Bullet(m("detail.undated")))
     if judged.off is not None:
         blocks.append(Bullet(m(f"off.{judged.off.reason.value}")))
     texts = _texts(ladder, judged, row)
-    for each in dict.fromkeys((judged.row, *judged.extra)):
+    rows = [judged.row, *judged.extra]
+    if judged.restep and judged.row in CRITICAL_ROWS:
+        rows.append(Row.RESTEP)  # why the first step is due, whatever the card is about
+    for each in dict.fromkeys(rows):
         if each is not Row.CORRECT:
             blocks.append(Paragraph(m(f"criterion.{_KEYS[each]}", **_texts(ladder, judged, each))))
     if judged.dose is not None and row in CRITICAL_ROWS:
@@ -253,18 +269,8 @@ def _detail(ladder: Ladder, judged: Judged, events: Sequence[DoseEvent], row: Ro
     if judged.planned.mg is not None and judged.planned.mg == ladder.trial_dose:
         blocks.append(Bullet(m("detail.trial-arm", dose=milligrams(judged.planned.mg))))
     if judged.follow_up is not None:
-        second = ladder.steps[1]
-        blocks.append(
-            Bullet(
-                m(
-                    "detail.follow-up",
-                    dose=milligrams(second.dose),
-                    day=judged.follow_up,
-                    **_pick(texts, "drug"),
-                )
-            )
-        )
-    if not judged.verified and row in (Row.RESTEP, Row.LATE) and judged.limit is not None:
+        blocks.append(_follow_up(rule, ladder, judged.follow_up))
+    if not judged.verified and judged.limit is not None and _limit_decides(judged, row):
         blocks.append(Bullet(m("detail.unverified", limit=Days(judged.limit.max_days))))
     if row in (Row.THIRD_EARLY, Row.THIRD_OPEN) and ladder.third_dose is not None:
         blocks.append(Bullet(m("detail.third-unverified", clear=Days(ladder.third_dose.clear))))
@@ -288,17 +294,19 @@ def order_finding(
     row = shown_row(judged)
     record = judged.planned.record
     suggestions: tuple[Suggestion, ...] = ()
-    detail = _detail(ladder, judged, events, row)
-    if row in CRITICAL_ROWS and judged.dose is not None and judged.start is not None:
+    detail = _detail(rule, ladder, judged, events, row)
+    again = Row.DUPLICATE in judged.extra  # its corrected order would be a second one as well
+    if row in CRITICAL_ROWS and judged.dose is not None and judged.start is not None and not again:
         if blocked is None:
-            sure = judged.verified or row is not Row.RESTEP
+            sure = judged.verified or not judged.restep
             suggestions = (correction(ladder, record, judged.dose, judged.start, recommended=sure),)
         else:
             detail = (*detail, Bullet(blocked))
     missing: tuple[Missing, ...] = ()
     if row is Row.UNREADABLE:
-        unreadable = "" if record.dose is None else record.dose.unreadable
-        reason = LossReason.UNIT if record.dose is not None else LossReason.NOT_ON_CHART
+        dose = judged.planned.dose
+        unreadable = "" if dose is None else dose.unreadable
+        reason = LossReason.UNIT if dose is not None else LossReason.NOT_ON_CHART
         missing = (Missing("dose", reason, record.reference, unreadable),)
     return Finding(
         rule=rule,
@@ -314,6 +322,22 @@ def order_finding(
         suggestions=suggestions,
         until=judged.earliest if row in (Row.EARLY, Row.THIRD_EARLY) else None,
         unconcluded=row is Row.UNREADABLE,
+    )
+
+
+def unread_finding(rule: str, ladder: Ladder, reference: str) -> Finding:
+    """An order while the administrations could not be read: the first step is never assumed."""
+    return Finding(
+        rule=rule,
+        outcome=Outcome.CANNOT_CHECK,
+        indicator=Indicator.WARNING,
+        summary=m("summary.unread", drug=Name(ladder.agent)),
+        subject=reference,
+        detail=(Paragraph(m("criterion.unread", drug=Name(ladder.agent))),),
+        values={"row": "D7"},
+        missing=(Missing(ladder.agent, LossReason.NOT_FETCHED),),
+        resource=reference,
+        unconcluded=True,
     )
 
 
@@ -405,7 +429,7 @@ def restart_finding(
         Paragraph(m("detail.given", drug=drug)),
         *event_bullets(events),
         Paragraph(Message("detail.restart", shown, RESTART_CATALOGUE)),
-        Bullet(m("detail.follow-up", drug=drug, dose=milligrams(second.dose), day=follow_up)),
+        _follow_up(rule, ladder, follow_up),
     ]
     if not limit.verified:
         detail.append(Bullet(m("detail.unverified", limit=Days(limit.max_days))))
@@ -449,5 +473,6 @@ __all__ = [
     "shown_row",
     "table_line",
     "unplaced_finding",
+    "unread_finding",
     "written_dose",
 ]

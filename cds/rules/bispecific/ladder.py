@@ -5,6 +5,7 @@ Counting is by doses given, not by the calendar; days are facility-local calenda
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -13,6 +14,8 @@ from enum import StrEnum
 
 from cds.rules.bispecific.agents import Ladder, Limit, Step, ThirdDose
 from cds.rules.bispecific.history import DoseEvent, Kind
+
+_CYCLE = re.compile(r"C(\d+)D(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +64,18 @@ class Due:
 
 
 def label_after(ladder: Ladder, place: Place) -> str:
-    """Name of the next dose: C1D1 ..., R-D1/R-D8 after a restart, then cycle and day."""
+    """Name of the next dose: C1D1 ..., R-D1/R-D8 after a restart, then cycle and day counted on from the last
+    step's own; a last step named otherwise keeps its name."""
     given = place.given
     if given < len(ladder.steps) - 1:
         label = ladder.step(given).label
         return label.replace("C1", "R-") if place.restarted and 0 < given < 2 else label
+    last = ladder.steps[-1]
+    named = _CYCLE.fullmatch(last.label)
+    if named is None:
+        return last.label
     cycle, position = divmod(given - (len(ladder.steps) - 1), ladder.per_cycle)
-    return f"C{cycle + 2}D{1 + position * ladder.steps[-1].due_gap}"
+    return f"C{int(named[1]) + cycle}D{int(named[2]) + position * last.due_gap}"
 
 
 def restart_label(ladder: Ladder) -> str:

@@ -27,7 +27,7 @@ from cds.rules.bispecific.ladder import (
     restart_label,
     third_after_restart,
 )
-from fhir_mapping.chart import DrugRecord, DrugState, Flag
+from fhir_mapping.chart import Dose, DrugRecord, DrugState, Flag, Timing
 
 
 class Row(StrEnum):
@@ -59,12 +59,16 @@ RESTART_ROWS = frozenset({Row.RESTEP, Row.THIRD_EARLY, Row.THIRD_OPEN})
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """An order of the agent: its planned days, first one first."""
+    """An order of the agent: its planned days, first one first; a day twice: two doses on it.
+
+    `dose`: what it asks for first; `steps`: its doses differ.
+    """
 
     record: DrugRecord
     draft: bool
     days: tuple[date, ...]
-    open_ended: bool
+    dose: Dose | None
+    steps: bool = False
 
     @property
     def day(self) -> date:
@@ -72,7 +76,7 @@ class Planned:
 
     @property
     def mg(self) -> Decimal | None:
-        return None if self.record.dose is None else self.record.dose.mg
+        return None if self.dose is None else self.dose.mg
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,8 @@ class Judged:
     """The verdict on one planned order.
 
     `due` and `place` describe the ladder before it; `start` the day of the corrected order; `gap` calendar
-    days since the last dose; `follow_up` the day of the dose after a new first step.
+    days since the last dose; `follow_up` the day of the dose after a new first step; `restep`: `limit` is
+    exceeded, whatever else is wrong with the order.
     """
 
     planned: Planned
@@ -98,6 +103,7 @@ class Judged:
     off: OffLadder | None = None
     extra: tuple[Row, ...] = ()
     verified: bool = True
+    restep: bool = False
 
     @property
     def reference(self) -> str:
@@ -107,20 +113,32 @@ class Judged:
 _HORIZON_DOSES = 6  # doses of an open-ended order that are checked
 
 
-def planned_order(record: DrugRecord, draft: bool, today: date) -> Planned:
-    """The days an order asks for; without any date, today."""
-    timing = record.timing
-    days = sorted({moment.date for moment in timing.doses})
+def _days_of(timing: Timing, today: date) -> list[date]:
+    """The days of one dosage instruction, one for each dose; without any date, today."""
+    days = [moment.date for moment in timing.doses]
     if not days:
         days = [timing.first.date if timing.first is not None else today]
-    open_ended = timing.ongoing and timing.interval_hours is not None
-    if open_ended and timing.interval_hours is not None and len(days) < _HORIZON_DOSES:
+    if timing.ongoing and timing.interval_hours is not None and len(days) < _HORIZON_DOSES:
         step = max(1, round(float(timing.interval_hours) / 24))
         days += [days[-1] + timedelta(days=step * n) for n in range(1, _HORIZON_DOSES + 1)]
     per_day = timing.per_day
     if per_day is not None and per_day > 1 and (len(days) > 1 or timing.ongoing):
         days = [days[0], *days]  # twice on one day is denser than any ladder
-    return Planned(record, draft, tuple(days), open_ended)
+    return days
+
+
+def planned_order(record: DrugRecord, draft: bool, today: date) -> Planned:
+    """The doses an order asks for, whichever of its dosage instructions they stand in."""
+    parts: list[tuple[Timing, Dose | None]] = [
+        (part.timing, part.dose) for part in record.instructions if part.dose is not None
+    ]
+    if not parts:
+        parts = [(record.timing, record.dose)]
+    doses = [(day, dose) for timing, dose in parts for day in _days_of(timing, today)]
+    doses.sort(key=lambda pair: pair[0])
+    first = doses[0][1]
+    differ = any((None if d is None else d.mg) != (None if first is None else first.mg) for _, d in doses)
+    return Planned(record, draft, tuple(day for day, _ in doses), first, differ)
 
 
 def _pending(
@@ -173,8 +191,8 @@ def judge_orders(
         twin = next(
             (v for v in accepted if v.planned.day == planned.day and v.planned.mg == planned.mg), None
         )
-        if twin is not None and judged.row in (Row.DOSE, Row.EARLY, Row.THIRD_EARLY, Row.REPEAT):
-            judged = replace(twin, planned=planned, row=Row.CORRECT, extra=(Row.DUPLICATE,))
+        if twin is not None and judged.row in CRITICAL_ROWS:
+            judged = replace(twin, planned=planned, extra=(Row.DUPLICATE,))  # as wrong as the first
         else:
             accepted.append(judged)
             position = _provisionally(ladder, position, judged)
@@ -230,24 +248,21 @@ def _judge(ladder: Ladder, place: Place, planned: Planned, today: date, early_da
         earliest,
         limit=limit or due.limit,
         verified=due.limit is None or due.limit.verified,
+        restep=limit is not None,
     )
     correction = max(day, today, earliest or day)
+    follow_up = _follow_up(ladder, dose, correction)
     mg, route = planned.mg, planned.record.route
     if mg is None:
         return replace(base, row=Row.UNREADABLE)
     if route is not None and route is not ladder.route:
-        return replace(base, row=Row.ROUTE, start=correction)
+        return replace(base, row=Row.ROUTE, start=correction, follow_up=follow_up)
     if mg not in ladder.doses:
-        return replace(
-            base, row=Row.STRENGTH, start=correction, follow_up=_follow_up(ladder, dose, correction)
-        )
+        return replace(base, row=Row.STRENGTH, start=correction, follow_up=follow_up)
     if place.given == 0 and mg != dose:
-        return replace(
-            base, row=Row.FIRST_DOSE, start=correction, follow_up=_follow_up(ladder, dose, correction)
-        )
+        return replace(base, row=Row.FIRST_DOSE, start=correction, follow_up=follow_up)
     if limit is not None and mg != dose:
-        start = max(day, today)
-        return replace(base, row=Row.RESTEP, start=start, follow_up=_follow_up(ladder, dose, start))
+        return replace(base, row=Row.RESTEP, start=correction, follow_up=follow_up)
     if mg != dose:
         return replace(base, row=Row.DOSE, start=correction)
     third = third_after_restart(ladder, place) if limit is None else None
@@ -276,6 +291,8 @@ def _repeats_fit(ladder: Ladder, place: Place, planned: Planned, early_days: int
     mg = planned.mg
     if mg is None or len(planned.days) < 2:
         return True
+    if planned.steps:
+        return False
     onward = advance(ladder, place, mg, planned.day)
     for day in planned.days[1:]:
         if onward is None:

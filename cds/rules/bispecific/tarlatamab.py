@@ -125,12 +125,17 @@ def under_judgement(case: Case) -> tuple[Judged, ...]:
 
 @once_per_case
 def phase(case: Case) -> Phase:
-    """Phase of the next due dose today; step-up (the stricter one) where the history cannot be placed."""
+    """Phase of the next due dose, today or where an order plans it; step-up (the stricter one) where the
+    history cannot be placed."""
     where = place(case)
     ladder = tarlatamab_ladder()
-    if isinstance(where, OffLadder) or where.given < len(ladder.steps) - 1:
+    if (
+        isinstance(where, OffLadder)
+        or where.given < len(ladder.steps) - 1
+        or broken(ladder, where, case.today)
+    ):
         return Phase.STEP_UP
-    return Phase.STEP_UP if broken(ladder, where, case.today) else Phase.TREATMENT
+    return Phase.STEP_UP if any(judged.restep for judged in under_judgement(case)) else Phase.TREATMENT
 
 
 def live_orders(case: Case) -> tuple[DrugRecord, ...]:
@@ -213,15 +218,36 @@ def recorded_stop(case: Case) -> Recorded | None:
 
 @once_per_case
 def recorded_hold(case: Case) -> Recorded | None:
-    """Hold recorded by a clinician and not lifted; a later dose lifts it."""
+    """Hold recorded by a clinician and not lifted: a statement by a later dose, an order by a newer one or by
+    a dose after all of its own."""
     found = _recorded(case, "treatment_hold")
-    for record in () if found else case.chart.orders(DRUG):
-        if record.state is DrugState.ON_HOLD:
-            found = Recorded(record.reference, None if record.authored is None else record.authored.date)
+    if found is not None and not (found.since is not None and _dosed_after(case, found.since)):
+        return found
+    orders = case.chart.orders(DRUG)
+    for record in orders:
+        if record.state is DrugState.ON_HOLD and not _superseded(case, record, orders):
+            return Recorded(record.reference, None if record.authored is None else record.authored.date)
+    return None
+
+
+def _dosed_after(case: Case, day: date) -> bool:
     last = last_exposure(case)
-    if found and found.since and last is not None and last.day is not None and last.day > found.since:
-        return None
-    return found
+    return last is not None and last.day is not None and last.day > day
+
+
+def _superseded(case: Case, held: DrugRecord, orders: Iterable[DrugRecord]) -> bool:
+    """Is the order on hold only left over?"""
+    written, timing = held.authored, held.timing
+    for other in orders:
+        newer = (
+            written is not None and other.authored is not None and other.authored.earliest > written.latest
+        )
+        if newer and other.state in (DrugState.ACTIVE, DrugState.COMPLETED):
+            return True
+    if timing.stated and timing.ongoing:
+        return False
+    over = timing.last or timing.first or written
+    return over is not None and _dosed_after(case, over.date)
 
 
 def history_unread(case: Case) -> bool:

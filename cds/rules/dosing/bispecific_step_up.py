@@ -10,11 +10,11 @@ from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
 from cds.rules.bispecific import answers
 from cds.rules.bispecific.agents import Agent, Ladder, agents
-from cds.rules.bispecific.history import dose_events
+from cds.rules.bispecific.history import DoseEvent, dose_events
 from cds.rules.bispecific.ladder import OffLadder, broken, due_after, place_of
 from cds.rules.bispecific.orders import Judged, judge_orders
 from cds.rules.bispecific.setting import unmonitored
-from cds.rules.bispecific.tarlatamab import DRUG, STEP_UP
+from cds.rules.bispecific.tarlatamab import DRUG, STEP_UP, history_unread
 from cds.rules.evidence import of_drug
 from fhir_mapping.chart import DrugRecord, DrugState
 
@@ -40,8 +40,16 @@ def _orders(case: Case, agent: Agent) -> Iterator[Finding]:
     yield from _judged(case, agent.ladder, {draft.reference for draft in drafts})
 
 
+def _events(case: Case, ladder: Ladder) -> tuple[DoseEvent, ...]:
+    """Dose events up to today."""
+    return tuple(e for e in dose_events(case.chart, ladder.agent) if e.day is None or e.day <= case.today)
+
+
 def _judged(case: Case, ladder: Ladder, wanted: set[str]) -> Iterator[Finding]:
-    events = dose_events(case.chart, ladder.agent)
+    events = _events(case, ladder)
+    if history_unread(case) and not events:
+        yield from (answers.unread_finding(RULE, ladder, reference) for reference in sorted(wanted))
+        return
     verdicts = judge_orders(
         ladder,
         events,
@@ -77,7 +85,7 @@ def _place(case: Case, ladder: Ladder, verdict: Judged) -> Iterator[Finding]:
 
 def _plan(case: Case, ladder: Ladder) -> Iterator[Finding]:
     """The next dose of an agent in use with a verified table."""
-    events = tuple(e for e in dose_events(case.chart, ladder.agent) if e.day is None or e.day <= case.today)
+    events = _events(case, ladder)
     since = case.today - timedelta(days=case.p(STEP_UP).int("on_treatment_days"))
     ordered = any(order.state is DrugState.ACTIVE for order in case.chart.orders(ladder.agent))
     if not ordered and not any(e.day is not None and e.day >= since for e in events):

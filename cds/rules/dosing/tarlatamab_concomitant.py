@@ -171,21 +171,20 @@ def _steroid_points(case: Case, judged: Judged, day: date) -> Iterator[Point]:
 # --- steroid
 
 
-def _planned_on(record: DrugRecord, day: date) -> Moment | None:
-    """The time at which a record gives its dose on that day; None where it gives none."""
+def _planned_on(record: DrugRecord, day: date) -> tuple[Moment, ...]:
+    """The times at which a record gives its doses on that day."""
     timing = record.timing
-    for moment in timing.doses:
-        if moment.date == day:
-            return moment
+    if doses := tuple(moment for moment in timing.doses if moment.date == day):
+        return doses
     if timing.first is None:
-        return None
+        return ()
     if timing.first.date == day:
-        return timing.first
+        return (timing.first,)
     until = timing.last
     covers = timing.first.first_date <= day and (timing.ongoing or (until is not None and until.date >= day))
     if not covers or timing.as_needed or record.source is DrugSource.ADMINISTRATION:
-        return None
-    return whole_day(day, timing.first.earliest)
+        return ()
+    return (whole_day(day, timing.first.earliest),)
 
 
 def _available(case: Case, *concepts: str) -> list[DrugRecord]:
@@ -201,13 +200,11 @@ def _available(case: Case, *concepts: str) -> list[DrugRecord]:
 
 
 def _steroids_on(case: Case, day: date) -> list[tuple[DrugRecord, Moment]]:
-    found = []
+    found: list[tuple[DrugRecord, Moment]] = []
     for record in _available(case, *GLUCOCORTICOIDS):
         if record.timing.as_needed or not reaches_the_body(record.route):
             continue
-        when = _planned_on(record, day)
-        if when is not None:
-            found.append((record, when))
+        found += [(record, when) for when in _planned_on(record, day)]
     return found
 
 
@@ -344,7 +341,7 @@ def _steroid_order(case: Case, day: date, start: Moment | None, replaces: tuple[
 def _not_needed(case: Case, day: date) -> Iterator[Point]:
     """A premedication steroid drafted for a step that needs none."""
     for record in case.chart.drafts.drugs.of(*GLUCOCORTICOIDS):
-        if not _is_premedication(record) or _planned_on(record, day) is None:
+        if not _is_premedication(record) or not _planned_on(record, day):
             continue
         name = Name(record.ingredients[0]) if record.ingredients else Name("dexamethasone")
         yield Point(
@@ -433,9 +430,9 @@ class _Infusion:
 
 def _infusions(case: Case, day: date) -> Iterator[_Infusion]:
     for record in _available(case, *_SALINE):
-        volume, when = _volume_ml(record), _planned_on(record, day)
-        if volume is not None and when is not None and volume >= case.p(RULE)["hydration_from_ml"]:
-            yield _Infusion(record, volume, _length(record, volume), when)
+        volume, doses = _volume_ml(record), _planned_on(record, day)
+        if volume is not None and volume >= case.p(RULE)["hydration_from_ml"]:
+            yield from (_Infusion(record, volume, _length(record, volume), when) for when in doses)
 
 
 def _schedule(case: Case) -> dict[str, Shown]:

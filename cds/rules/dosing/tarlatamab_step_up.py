@@ -11,11 +11,9 @@ from dataclasses import replace
 
 from cards.finding import (
     Finding,
-    Indicator,
     Missing,
     Name,
     Outcome,
-    Paragraph,
     msg,
 )
 from cds.engine.case import Case
@@ -80,25 +78,10 @@ def step_up(case: Case) -> Iterator[Finding]:
     if stopped_or_held(case):
         return
     if history_unread(case) and not dosed(case):
-        yield from (_unread(judged) for judged in under_judgement(case))
+        for judged in under_judgement(case):
+            yield answers.unread_finding(STEP_UP, tarlatamab_ladder(), judged.reference)
         return
     yield from order_findings(case, STEP_UP)
-
-
-def _unread(judged: Judged) -> Finding:
-    reference = judged.reference
-    return Finding(
-        rule=STEP_UP,
-        outcome=Outcome.CANNOT_CHECK,
-        indicator=Indicator.WARNING,
-        summary=msg("summary.unread", drug=Name(DRUG)),
-        subject=reference,
-        detail=(Paragraph(msg("criterion.unread", drug=Name(DRUG))),),
-        values={"row": "D7"},
-        missing=(Missing(DRUG, LossReason.NOT_FETCHED),),
-        resource=reference,
-        unconcluded=True,
-    )
 
 
 def _plan(case: Case) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
+from cds.rules.bispecific.history import Kind
 from cds.rules.bispecific.holds.events import observed_events, recorded_events
 from cds.rules.bispecific.holds.rows import Action
 from cds.rules.bispecific.holds.state import hold_state
@@ -146,7 +147,9 @@ def _discharge(case: Case) -> Iterator[_Advice]:
         return
     p = case.p(RULE)
     last = last_exposure(case)
-    if last is None or label_of_last(case) not in p.words("discharge_steps"):
+    # of an infusion that was broken off, or a history without a step, the longest watch is assumed
+    label = "" if last is None or last.kind is Kind.INCOMPLETE else label_of_last(case)
+    if last is None or (label and label not in p.words("discharge_steps")):
         return
     yield _Advice("discharge", msg("row.discharge", hours=p.int("near_care_hours")))
 

@@ -176,7 +176,10 @@ def monitoring(case: Case) -> Iterator[Finding]:
         values: dict[str, Scalar] = {"toxicity": kept.toxicity, "toxicity_grade": kept.grade}
         if kept.until is not None:
             values["extended_until"] = kept.until
-        until = kept.until or case.now
+        # the window of the dose itself may close later still
+        until = max(t for t in (kept.until, observed.full, case.now) if t is not None)
+        if until > case.now:
+            values["observe_until"] = until
         summary = msg(key, toxicity=msg(f"toxicity.{kept.toxicity}"), grade=kept.grade, until=until)
         yield _finding(case, observed, "extended", outcome, indicator, summary, values, kept)
         return

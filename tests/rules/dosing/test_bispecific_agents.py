@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cards.finding import Finding, Indicator, Outcome
+from cards.finding import Bullet, Finding, Indicator, Outcome
 from cds.engine.parameters import DataError, load_yaml, parameters_from
 from cds.engine.tables import shared_table
 from cds.rules.bispecific.agents import AgentError, agents, agents_from, ladder_of
@@ -77,6 +77,45 @@ def test_an_agent_added_as_data_is_judged_planned_and_placed(
     visit = {"encounter": "AMB", "id": "enc", "from": "2025-03-06T07:00"}
     [setting] = _answers("order-sign", visit, {**order, "dose": "2 mg"})
     assert (setting.values["row"], setting.indicator) == ("setting", Indicator.WARNING)
+
+
+def test_the_words_and_labels_of_another_agent_are_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third = "{agent: elranatamab, step: S3, dose_mg: 8, min_gap_days: 7, due_gap_days: 7, monitored: false,"
+    loaded = _loaded(tmp_path, HEAD + CELLS + LADDER + f"      - {third} source: a test}}\n" + RESTART)
+    monkeypatch.setattr("cds.rules.dosing.bispecific_step_up.agents", lambda: loaded)
+
+    def given(day: int, dose: str) -> dict[str, str]:
+        return {"given": "elranatamab", "at": f"2025-02-{day}T09:00", "dose": dose}
+
+    history = (given(10, "2 mg"), given(13, "5 mg"), given(20, "8 mg"), given(27, "8 mg"))
+    [plan] = _answers("patient-view", *history)
+    assert (plan.values["label"], plan.values["due_dose_mg"]) == ("S3", 8)
+
+    order = {"draft": "elranatamab", "route": "route_subcutaneous", "at": "2025-03-06T09:00"}
+    [slow] = _answers("order-sign", {**order, "dose": "2 mg", "minutes": 30})
+    assert slow.summary.values["minutes"] == 1
+    [wrong] = _answers("order-sign", {**order, "dose": "5 mg"})
+    keys = {block.message.key for block in wrong.detail if isinstance(block, Bullet)}
+    assert "detail.follow-up-plain" in keys  # premedication and 48 h are tarlatamab's
+
+
+def test_orders_of_another_agent_are_not_judged_while_its_doses_are_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = _loaded(tmp_path, HEAD + CELLS + LADDER + RESTART)
+    monkeypatch.setattr("cds.rules.dosing.bispecific_step_up.agents", lambda: loaded)
+    monkeypatch.setattr("cds.rules.dosing.bispecific_step_up.history_unread", lambda case: True)
+    order = {"draft": "elranatamab", "id": "e", "dose": "5 mg", "at": "2025-03-06T09:00"}
+    [finding] = _answers("order-sign", order)
+    assert (finding.outcome, finding.resource) == (Outcome.CANNOT_CHECK, "MedicationRequest/e")
+
+
+def test_an_agent_dosed_by_weight_is_refused(tmp_path: Path) -> None:
+    by_weight = CELLS + "      - {agent: elranatamab, cell: dose_basis, value: kg, source: a test}\n"
+    with pytest.raises(AgentError, match="per kg"):
+        _loaded(tmp_path, HEAD + by_weight + LADDER + RESTART)
 
 
 def test_a_row_with_an_unsourced_cell_is_refused_with_its_line(tmp_path: Path) -> None:
