@@ -12,6 +12,7 @@ from cards.finding import (
     Delete,
     DrugProposal,
     Finding,
+    Items,
     Message,
     ServiceProposal,
     Suggestion,
@@ -115,6 +116,8 @@ def _texts(finding: Finding) -> set[str]:
         elif isinstance(item, list | tuple):
             for each in item:
                 walk(each)
+        elif isinstance(item, Items):
+            walk(item.items)
         elif hasattr(item, "message"):
             walk(item.message)
         elif hasattr(item, "header"):

@@ -14,7 +14,7 @@ from fhir_mapping.chart import ConditionState, Moment, Observation, Result
 _COUNTED = (ConditionState.ACTIVE, ConditionState.HISTORY)
 # words of a body site, as sent: these are the disease's own home and no site outside it
 _HOME = ("marrow", "骨髓", "blood", "血", "lymph node", "lymph-node", "lymphatic node", "淋巴結")
-_CENTRAL_CONDITIONS = ("cns_metastasis", "primary_cns_lymphoma", "cns_involvement")
+CENTRAL_CONDITIONS = ("cns_metastasis", "primary_cns_lymphoma", "cns_involvement")
 _CENTRAL_PAST = frozenset({"past_controlled", "cleared"})
 _CENTRAL = ("central nervous", "cns", "brain", "mening", "cerebrospinal", "csf", "腦", "中樞", "脊髓")
 
@@ -118,7 +118,7 @@ def central_disease(case: Case) -> Central:
     """The newest statement decides what is active, a Condition of later onset beside it."""
     stated = _central_statements(case)
     newest = stated[-1][0] if stated else None
-    coded = [c for c in case.chart.conditions.of(*_CENTRAL_CONDITIONS) if c.state in _COUNTED]
+    coded = [c for c in case.chart.conditions.of(*CENTRAL_CONDITIONS) if c.state in _COUNTED]
     active = bool(stated) and stated[-1][1]
     for condition in coded:
         onset = condition.onset
@@ -127,7 +127,7 @@ def central_disease(case: Case) -> Central:
     past = any(said or not _CENTRAL_PAST.isdisjoint(o.value.codes) for o, said in stated)
     evidence = (
         *((of_observation(newest),) if newest is not None else ()),
-        *(of_fact(c, next(n for n in _CENTRAL_CONDITIONS if n in c.concepts)) for c in coded),
+        *(of_fact(c, next(n for n in CENTRAL_CONDITIONS if n in c.concepts)) for c in coded),
     )
     return Central(active, bool(coded) or past, evidence)
 

@@ -232,6 +232,18 @@ class Look:
         return () if self.observation is None else (facts.of_observation(self.observation),)
 
     @property
+    def known(self) -> Observation | None:
+        """What the table shows, whether it counts or is too old."""
+        return self.observation or self.old
+
+    @property
+    def named(self) -> tuple[Shown, ...]:
+        """Test, value and time, where a row holds several tests; () where nothing is on the chart."""
+        if self.known is None:
+            return ()
+        return (msg("common.checklist.named", test=Name(self.known.concept), what=self.shown),)
+
+    @property
     def shown(self) -> Shown:
         """Value and time for the table's second column."""
         if self.observation is not None:

@@ -11,7 +11,7 @@ from cds.engine.rule import Hook, rule
 from cds.rules import evidence as facts
 from cds.rules.disease import Disease, disease, disease_concept
 from cds.rules.grading.ctcae_labs import times_uln
-from cds.rules.readiness.biology import bulk, central_disease
+from cds.rules.readiness.biology import CENTRAL_CONDITIONS, bulk, central_disease
 from cds.rules.readiness.checklist import Line, Status, checklist, dated, newest, with_number
 from cds.rules.readiness.checklist import shown as shown_value
 from cds.rules.readiness.eligibility_infection import (
@@ -29,6 +29,7 @@ from cds.rules.readiness.eligibility_therapy import (
 from cds.rules.readiness.measures import performance_line
 from cds.rules.readiness.organs import clearance_brief, clearance_cell, renal_values
 from cds.rules.readiness.phase import candidate, collection_booking, collection_order
+from cds.rules.readiness.suspected import is_suspected, suspected, suspicion
 from cds.rules.renal import clearance
 from cds.rules.unread import CONDITIONS, unread
 from fhir_mapping.chart import (
@@ -130,8 +131,8 @@ def _burden(case: Case) -> Line:
 
 
 def _another(case: Case, condition: Condition) -> str:
-    """The concept that makes an active Condition another malignancy than the treated one; "" none."""
-    if condition.state is not ConditionState.ACTIVE or condition.concepts & _EXEMPT:
+    """The concept that makes a Condition another malignancy than the treated one; "" none."""
+    if condition.concepts & _EXEMPT:
         return ""
     return next((c for c in _OTHER_CANCERS if c in condition.concepts and c != disease_concept(case)), "")
 
@@ -148,10 +149,15 @@ def _other_malignancy(case: Case) -> Line:
     found = [
         (_needs_treatment(case, c), c, concept)
         for c in case.chart.conditions.of(*_OTHER_CANCERS)
-        if (concept := _another(case, c))
+        if c.state is ConditionState.ACTIVE and (concept := _another(case, c))
     ]
     if not found:
-        return _none_coded(case, "E5", "second_malignancy")
+        unsure = tuple(
+            facts.of_fact(c, concept)
+            for c in case.chart.conditions.of(*_OTHER_CANCERS)
+            if is_suspected(case, c) and (concept := _another(case, c))
+        )
+        return suspicion("E5", unsure) if unsure else _none_coded(case, "E5", "second_malignancy")
     treat, condition, _ = min(found, key=lambda item: (True, None, False).index(item[0]))
     status = {True: Status.NOT_MET, False: Status.MET, None: Status.CLINICIAN}[treat]
     note = msg("note.malignancy" if treat else "note.malignancy-ask")
@@ -191,6 +197,11 @@ def _cns(case: Case) -> Line:
             weight=Indicator.INFO,
             evidence=found.evidence,
         )
+    unsure = suspected(case, *CENTRAL_CONDITIONS)
+    said = max((e.effective.latest for e in found.evidence if e.effective is not None), default=None)
+    later = [e for e in unsure if said is None or e.effective is None or e.effective.earliest > said]
+    if later:
+        return suspicion("E13", tuple(later))
     if not found.evidence:
         return Line(
             "E13", Status.UNKNOWN, notes=(msg("note.ask-cns"),), missing=(Missing("cns_involvement"),)
@@ -223,7 +234,8 @@ def _reserve(case: Case) -> Line:
     names = ("heart_failure", "oxygen_dependence", "severe_lung_disease")
     found = [c for c in case.chart.conditions.of(*names) if c.state is ConditionState.ACTIVE]
     if not found:
-        return _none_coded(case, "E15", "heart_failure")
+        unsure = suspected(case, *names)
+        return suspicion("E15", unsure) if unsure else _none_coded(case, "E15", "heart_failure")
     evidence = tuple(facts.of_fact(c, next(n for n in names if n in c.concepts)) for c in found)
     shown = Items(tuple(Name(e.concept) for e in evidence))
     return Line("E15", Status.CAUTION, shown, notes=(msg("note.reserve"),), evidence=evidence)

@@ -31,6 +31,7 @@ from cds.rules.readiness.infection import (
     Detection,
     detection,
     infections,
+    says_none,
     viral_load,
 )
 from cds.rules.renal import clearance
@@ -96,10 +97,9 @@ def infection_line(case: Case) -> Line:
     if state.controlled:
         return Line("E9", Status.MET, _listed(state.controlled), evidence=state.controlled)
     look = newest(case, "infection_status", _days(case, "review_max_age_days"))
-    if look.observation is None:
-        return Line(
-            "E9", Status.UNKNOWN, look.shown, notes=(msg("note.infection-review"),), missing=look.missing
-        )
+    if look.observation is None or not says_none(look.observation):
+        asked = look.missing or (Missing("infection_status"),)
+        return Line("E9", Status.UNKNOWN, look.shown, notes=(msg("note.infection-review"),), missing=asked)
     return Line("E9", Status.MET, look.shown, evidence=look.evidence)
 
 
@@ -173,11 +173,16 @@ class Latent:
     missing: tuple[Missing, ...] = ()
 
 
+def _newest_result(case: Case, test: str) -> Observation | None:
+    """Newest report that says something, whatever its age."""
+    return case.chart.series(test).latest(case.now, usable=lambda o: o.value.result is not None)
+
+
 def _positive(case: Case, tests: tuple[str, ...], condition: str) -> tuple[Evidence, ...]:
     found = [
         facts.of_observation(o)
         for c in tests
-        if (o := case.chart.latest(c)) is not None and o.value.result is Result.POSITIVE
+        if (o := _newest_result(case, c)) is not None and o.value.result is Result.POSITIVE
     ]
     found += [
         facts.of_fact(c, condition)
@@ -259,7 +264,7 @@ def hiv(case: Case) -> Latent:
 
 def _passive(case: Case) -> Message | None:
     """Anti-HBc may come from immunoglobulin given shortly before the sample."""
-    test = case.chart.latest("anti_hbc")
+    test = _newest_result(case, "anti_hbc")
     if test is None or test.value.result is not Result.POSITIVE:
         return None
     months = case.p(RULE).int("passive_antibody_months")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -13,6 +14,7 @@ from cds.rules.drug_classes import drug_classes
 from cds.rules.readiness.checklist import NOTHING, Line, Status
 from cds.rules.readiness.history import history
 from cds.rules.readiness.immunosuppression import immunosuppressants
+from cds.rules.readiness.suspected import suspected, suspicion
 from cds.rules.readiness.target import Antigen, cd19_latest, cd19_results
 from cds.rules.unread import DOSES, ORDERS, PROCEDURES, unread
 from fhir_mapping.chart import Amount, ConditionState, DrugRecord, LossReason, Moment
@@ -93,6 +95,9 @@ def transplant_line(case: Case) -> Line:
     if drugs:
         notes.append(msg("note.graft-suppressed", drugs=_names(drugs)))
         evidence = (*evidence, *(facts.of_drug(d) for d in drugs))
+    unsure = suspected(case, "gvhd")
+    if unsure and not gvhd and not drugs:
+        return replace(suspicion("E6", unsure, limits), values=values)
     status = Status.CAUTION if gvhd or drugs else Status.MET
     return Line("E6", status, found, limits, tuple(notes), values=values, evidence=evidence)
 

@@ -92,6 +92,8 @@ def _entries(case: Case, stage: Stage) -> list[_Entry]:
             performers = frozenset(procedure.performers)
             found.append(_Entry("", Identity.MATCH, procedure.start, performers, 0, None, evidence))
     first = collection_date(case)
+    if stage is Stage.BEDSIDE:  # one of another day was for an infusion that did not take place
+        first = case.chart.course.day0_any or first
     return [entry for entry in found if first is None or entry.when.date >= first]
 
 

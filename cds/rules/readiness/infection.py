@@ -5,7 +5,7 @@ Fever or an antibiotic alone never makes an infection; it raises the question.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -13,7 +13,8 @@ from enum import StrEnum
 from cards.finding import Evidence
 from cds.engine.case import Case, once_per_case
 from cds.rules.after_cart import INFECTIONS, confirmed_infections
-from cds.rules.evidence import of_drug, of_fact, of_observation
+from cds.rules.evidence import of_drug_start, of_fact, of_observation
+from cds.rules.readiness.suspected import is_suspected
 from fhir_mapping.chart import Condition, ConditionState, Observation, Result
 
 VIRAL_LOADS = (
@@ -39,6 +40,7 @@ _VIRAL = frozenset({"infection_viral", "cmv_disease", "herpes_zoster", "covid19"
 _TREATMENT = ("class_antibacterials", "class_antimycotics", "class_azole_antifungals", "class_antivirals")
 _PROPHYLACTIC = ("class_hbv_antivirals", "class_hcv_antivirals", "class_hiv_antiretrovirals")
 _CULTURE_DAYS = timedelta(days=7)
+_REVIEW_DAYS = timedelta(days=30)  # as long as an active Condition without anything newer counts
 _SILENT = ("none", "controlled", "resolved")
 _NOT_BLOOD = frozenset({"csf", "other_specimen"})
 
@@ -55,11 +57,31 @@ class Infections:
     treatment: tuple[Evidence, ...]
     review: Observation | None  # newest infection review, any word
 
-    def cleared(self, case: Case, within: timedelta) -> bool:
-        """A review at most `within` old says that no uncontrolled infection is left."""
-        if self.review is None or self.review.when.latest < case.now - within:
+    def cleared(self, case: Case, within: timedelta, measured: Iterable[Observation] = ()) -> bool:
+        """A review at most `within` old says that no uncontrolled infection is left. What was suspected,
+        begun or `measured` after it stays open; so does a suspected infection that it does not speak of."""
+        reviews = [
+            r for r in reversed(case.chart.series("infection_status")) if r.when.latest >= case.now - within
+        ]
+        if not says_none(reviews[0] if reviews else None):
             return False
-        return not set(_SILENT).isdisjoint(self.review.value.codes)
+
+        def answered(sign: Evidence, *, by_any: bool) -> bool:
+            of_sign = (r for r in reviews if by_any or not r.focus or sign.reference in r.focus)
+            review = next(of_sign, None)
+            if review is None or not says_none(review):
+                return False
+            return sign.effective is None or review.when.latest >= sign.effective.earliest
+
+        signs = (*self.treatment, *(of_observation(o) for o in measured))
+        return all(answered(s, by_any=False) for s in self.suspected) and all(
+            answered(s, by_any=True) for s in signs
+        )
+
+
+def says_none(review: Observation | None) -> bool:
+    """A review that finds no uncontrolled infection."""
+    return review is not None and not set(_SILENT).isdisjoint(review.value.codes)
 
 
 def is_viral(condition: Condition) -> bool:
@@ -91,6 +113,14 @@ def _fungal_markers(case: Case) -> Iterable[Observation]:
             yield observation
 
 
+def _still_active(review: Observation, coded: Mapping[str, Condition]) -> bool:
+    """The review says active, and not of an infection that is over by now."""
+    if "active" not in review.value.codes:
+        return False
+    over = (ConditionState.HISTORY, ConditionState.REFUTED)
+    return not review.focus or any(f not in coded or coded[f].state not in over for f in review.focus)
+
+
 @once_per_case
 def infections(case: Case) -> Infections:
     """What the chart says of infection today."""
@@ -109,17 +139,18 @@ def infections(case: Case) -> Infections:
             active.append(fact)
     active += [of_observation(o) for o in _fungal_markers(case)]
     review = chart.latest("infection_status")
-    stated = review is not None and "active" in review.value.codes
-    if review is not None and stated and not active and not viral:
-        active.append(of_observation(review))
+    suspected: list[Evidence] = []
+    if review is not None and _still_active(review, coded) and not active and not viral:
+        recent = review.when.latest >= case.now - _REVIEW_DAYS
+        (active if recent else suspected).append(of_observation(review))
     counted = {fact.reference for fact in (*active, *viral, *controlled)}
-    suspected = [
+    suspected += [
         of_fact(c, next(i for i in INFECTIONS if i in c.concepts))
         for c in coded.values()
-        if c.reference not in counted and c.state in (ConditionState.SUSPECTED, ConditionState.ACTIVE)
+        if c.reference not in counted and (c.state is ConditionState.ACTIVE or is_suspected(case, c))
     ]
     treatment = [
-        of_drug(d)
+        of_drug_start(d)
         for d in chart.active_drugs(*_TREATMENT)
         if "purpose_prophylaxis" not in d.purposes
         and d.concepts.isdisjoint(_PROPHYLACTIC)

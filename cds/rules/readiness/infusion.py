@@ -28,6 +28,7 @@ from cds.rules.readiness.bags import Bag, bags
 from cds.rules.readiness.checklist import NOTHING, OVERRIDES, Line, Status, checklist, dated
 from cds.rules.readiness.identity import Identity, Stage, identity
 from cds.rules.readiness.phase import infusing
+from cds.rules.readiness.suspected import suspected, suspicion
 from fhir_mapping.chart import ConditionState, EventState, Moment, Observation
 
 RULE = "readiness.infusion"
@@ -93,9 +94,8 @@ def filters(case: Case) -> tuple[Evidence, ...]:
         if s.state in (EventState.ACTIVE, EventState.DRAFT)
     ]
     found += [of_fact(d, "leukocyte_filter") for d in case.chart.documents.of("leukocyte_filter")]
-    newest = case.chart.latest("leukocyte_filter")
-    if newest is not None and newest.value.yes:
-        found.append(of_observation(newest))
+    recorded = case.chart.series("leukocyte_filter").on(case.today)  # another day: another product
+    found += [of_observation(o) for o in recorded[-1:] if o.value.yes]
     return tuple(found)
 
 
@@ -279,27 +279,28 @@ def _record(found: Sequence[Bag]) -> Line:
     return Line("record", Status.MET, msg("found.record", bags=len(begun)), evidence=evidence)
 
 
-def _reactions(case: Case, found: Sequence[Bag]) -> tuple[dict[str, Evidence], dict[str, Evidence]]:
-    """(severe, common) reactions between the first bag and some hours after the last."""
+def _inside(case: Case, found: Sequence[Bag], when: Moment | None) -> bool:
+    """Between the first bag and some hours after the last."""
     starts = [b.start.earliest for b in found if b.start is not None]
-    if not starts:
-        return {}, {}
+    if when is None or not starts:
+        return False
     ends = [b.end.latest for b in found if b.end is not None]
     last = case.now if any(b.end is None for b in found) or not ends else max(ends)
     stop = last + timedelta(hours=case.p(RULE).int("reaction_after_h"))
+    return min(starts) <= when.latest and when.earliest <= stop
+
+
+def _reactions(case: Case, found: Sequence[Bag]) -> tuple[dict[str, Evidence], dict[str, Evidence]]:
+    """(severe, common) reactions between the first bag and some hours after the last."""
     severe: dict[str, Evidence] = {}
     common: dict[str, Evidence] = {}
-
-    def inside(when: Moment | None) -> bool:
-        return when is not None and min(starts) <= when.latest and when.earliest <= stop
-
     for observation in case.chart.series("infusion_reaction"):
-        for word in observation.value.codes if inside(observation.when) else ():
+        for word in observation.value.codes if _inside(case, found, observation.when) else ():
             group = severe if word in SEVERE_REACTIONS else (common if word in _COMMON else None)
             if group is not None:
                 group[word] = of_observation(observation)
     for condition in case.chart.conditions.of("infusion_reaction", *sorted(SEVERE_REACTIONS | _COMMON)):
-        if condition.state not in _HAPPENED or not inside(condition.onset):
+        if condition.state not in _HAPPENED or not _inside(case, found, condition.onset):
             continue
         words = condition.concepts & (SEVERE_REACTIONS | _COMMON)
         for word in sorted(words):
@@ -327,6 +328,13 @@ def _reaction(case: Case, found: Sequence[Bag]) -> Line:
             values=words,
             evidence=evidence,
         )
+    unsure = tuple(
+        e
+        for e in suspected(case, "infusion_reaction", *sorted(SEVERE_REACTIONS))
+        if _inside(case, found, e.effective)
+    )
+    if unsure:
+        return suspicion("reaction", unsure)
     if "infusion_reaction" in common:
         return Line("reaction", Status.CAUTION, cell, notes=(msg("note.unnamed"),), evidence=evidence)
     notes = (msg("note.common"),) if common else ()

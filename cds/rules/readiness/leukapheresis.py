@@ -62,6 +62,10 @@ from fhir_mapping.chart import (
 RULE = "readiness.leukapheresis"
 SEROLOGY = ("hbsag", "anti_hbc", "anti_hbs", "anti_hcv", "hiv_ag_ab")
 _PREGNANCY = ("hcg_serum_qual", "hcg_serum_quant", "hcg_urine")
+_LOADS = (  # serology, disease, loads that a positive one asks for
+    ("hbsag", "hbv", ("hbv_dna", "hbv_dna_log", "hbv_dna_qual")),
+    ("anti_hcv", "hcv", ("hcv_rna", "hcv_rna_qual")),
+)
 _CALCIUM = ("calcium_corrected", "calcium_total", "calcium_ionized")
 
 
@@ -211,30 +215,47 @@ def _serology(case: Case, day: date) -> Line:
     )
 
 
+def _infected(case: Case, serology: str, disease: str) -> bool | None:
+    """By the newest result that says so, else by the coded disease; None where neither is on the chart."""
+    test = case.chart.series(serology).latest(case.now, usable=lambda o: o.value.result is not None)
+    positive = test is not None and test.value.result is Result.POSITIVE
+    coded = any(
+        c.state in (ConditionState.ACTIVE, ConditionState.HISTORY) for c in case.chart.conditions.of(disease)
+    )
+    if positive or coded:
+        return True
+    return None if test is None or test.value.result is Result.INDETERMINATE else False
+
+
 def _viral_loads(case: Case) -> Line:
     within = days(case.p(RULE), "viral_load_max_age_days")
-    needed = {"hbsag": ("hbv_dna", "hbv_dna_log", "hbv_dna_qual"), "anti_hcv": ("hcv_rna", "hcv_rna_qual")}
-    required = False
+    asked = [(loads, _infected(case, serology, disease)) for serology, disease, loads in _LOADS]
+    if not any(positive for _, positive in asked):
+        open_question = any(positive is None for _, positive in asked)  # asked in its own row
+        key = "found.serology-first" if open_question else "found.not-required"
+        return Line("L5", Status.NOT_APPLICABLE, msg(key))
     cells: list[Shown] = []
     missing: list[Missing] = []
     evidence: list[Evidence] = []
-    for serology, loads in needed.items():
-        test = case.chart.latest(serology)
-        if test is None or test.value.result is not Result.POSITIVE:
-            continue
-        required = True
+    for loads in (loads for loads, positive in asked if positive):
         load = viral_load(case, loads, within)
-        if load is None:
+        old = None if load is not None else viral_load(case, loads, None)
+        look = Look(load, old)
+        cells += look.named
+        evidence += look.evidence
+        if old is not None:
+            missing.append(Missing(loads[0], LossReason.STALE, old.reference))
+        elif load is None:
             missing.append(Missing(loads[0]))
-        else:
-            cells.append(msg("found.load", test=Name(loads[0]), value=shown(load)))
-            evidence.append(facts.of_observation(load))
-    if not required:
-        return Line("L5", Status.NOT_APPLICABLE, msg("found.not-required"))
-    status = Status.NOT_MET if missing else Status.MET
-    found = Items(tuple(cells)) if cells else msg("common.checklist.none")
-    tests = tuple(m.concept for m in missing)
-    return Line("L5", status, found, missing=tuple(missing), evidence=tuple(evidence), tests=tests)
+    absent = any(m.reason is LossReason.NOT_ON_CHART for m in missing)
+    return Line(
+        "L5",
+        Status.NOT_MET if absent else (Status.UNKNOWN if missing else Status.MET),
+        Items(tuple(cells)) if cells else msg("common.checklist.none"),
+        evidence=tuple(evidence),
+        missing=tuple(missing),
+        tests=tuple(m.concept for m in missing),
+    )
 
 
 def _kidney(case: Case) -> Line:
@@ -283,7 +304,7 @@ def _markers(case: Case) -> Line:
         "nt_probnp": newest(case, "nt_probnp", within, recorded),
     }
     missing = tuple(m for look in looks.values() for m in look.missing)
-    cells = tuple(look.shown for look in looks.values() if look.observation is not None)
+    cells = tuple(cell for look in looks.values() for cell in look.named)
     return Line(
         "L15",
         Status.UNKNOWN if missing else Status.MET,
@@ -322,9 +343,10 @@ def _minerals(case: Case) -> Line:
             concept = "calcium_total" if names is _CALCIUM else "magnesium"
             missing += [replace(m, concept=concept) for m in look.missing]
             tests.append(concept)
+            cells += look.named
             continue
         evidence += look.evidence
-        cells.append(msg("found.load", test=Name(look.observation.concept), value=shown(look.observation)))
+        cells += look.named
         inside = _inside(case, look.observation)
         if inside is None:
             reason = LossReason.NO_REFERENCE_RANGE

@@ -47,6 +47,7 @@ from cds.rules.readiness.organs import (
 )
 from cds.rules.readiness.phase import collected, infused
 from cds.rules.readiness.product import product_status
+from cds.rules.readiness.suspected import is_suspected
 from cds.rules.renal import clearance
 from cds.rules.work_up import Found, look_for
 from fhir_mapping.chart import (
@@ -130,13 +131,10 @@ def _infection(case: Case) -> Line:
             evidence=found,
         )
     window = days(case.p(RULE), "review_max_age_days")
-    cleared = state.cleared(case, window)
     fever = _fever(case)
     measured = [*detected_loads(case, window), *((fever,) if fever is not None else ())]
     signs = (*state.suspected, *state.treatment, *(facts.of_observation(o) for o in measured))
-    if state.review is not None and any(o.when.latest > state.review.when.latest for o in measured):
-        cleared = False
-    if cleared and state.review is not None:
+    if state.cleared(case, window, measured) and state.review is not None:
         return Line("P2", Status.MET, shown(state.review), evidence=(facts.of_observation(state.review),))
     cell_open: Shown = NOTHING
     if signs:
@@ -185,11 +183,7 @@ def _counts(case: Case) -> Line:
     found = [look for look in looks if look.observation is not None]
     if not found:
         return Line("P5", Status.UNKNOWN, looks[0].shown, missing=looks[0].missing, tests=("cbc_panel",))
-    cells = tuple(
-        msg("found.test", test=Name(look.observation.concept), value=look.shown)
-        for look in found
-        if look.observation is not None
-    )
+    cells = tuple(cell for look in found for cell in look.named)
     return Line("P5", Status.MET, Items(cells), evidence=tuple(e for look in found for e in look.evidence))
 
 
@@ -207,11 +201,7 @@ def _baseline(case: Case) -> Line:
         evidence += [e for look in members for e in look.evidence]
     else:
         missing.append(Missing("metabolic_panel"))
-    cells = tuple(
-        msg("found.test", test=Name(c), value=look.shown)
-        for c, look in looks.items()
-        if look.observation is not None
-    )
+    cells = tuple(cell for look in looks.values() for cell in look.named)
     return Line(
         "P6",
         Status.UNKNOWN if missing else Status.MET,
@@ -300,19 +290,23 @@ class Heart:
 
 
 def heart(case: Case) -> Heart:
-    """Heart failure, cardiotoxicity or arrhythmia since the collection, cardiotoxic bridging."""
+    """Heart failure now, any of the three conditions since the collection, also one that has passed or is
+    suspected, cardiotoxic bridging. Tests count from the last of them on."""
     start = since_collection(case)
     reasons: list[Evidence] = []
     since = start
     for concept in ("heart_failure", "cardiotoxicity", "arrhythmia"):
         for condition in case.chart.conditions.of(concept):
-            if condition.state is not ConditionState.ACTIVE:
-                continue
             onset = condition.onset
-            new = onset is None or start is None or onset.latest >= start
-            if concept == "arrhythmia" and (onset is None or not new):
+            new = onset is not None and (start is None or onset.latest >= start)
+            undated = onset is None and concept == "cardiotoxicity"
+            now = condition.state is ConditionState.ACTIVE or is_suspected(case, condition)
+            passed = condition.state is ConditionState.HISTORY
+            if not ((now and (new or undated or concept == "heart_failure")) or (passed and new)):
                 continue
             reasons.append(facts.of_fact(condition, concept))
+            if onset is not None and new:
+                since = onset.earliest if since is None else max(since, onset.earliest)
     own = {record.reference for record in case.chart.course.ldc_records}
     for record in case.chart.drugs.of(*case.p(RULE).words("cardiotoxic_drugs")):
         moment = record.timing.last or record.timing.first

@@ -10,7 +10,7 @@ from cards.finding import Evidence, Indicator, Items, Message, Missing, Name, Sc
 from cds.engine.case import Case
 from cds.engine.parameters import Parameters
 from cds.rules.dosing.white_cells import per_ul
-from cds.rules.readiness.checklist import NOTHING, Line, Look, Status, newest, shown, with_number
+from cds.rules.readiness.checklist import NOTHING, Line, Look, Status, newest, with_number
 from cds.rules.renal import Clearance, Method
 from fhir_mapping.chart import Amount, LossReason, Observation, Quantity
 
@@ -137,11 +137,12 @@ def enzyme_line(
         if found is None or quantity is None:
             missing += look.missing
             tests.append(concept)
+            cells += look.named
             continue
         evidence += look.evidence
         if found.uln is None or found.uln.value <= 0:
             missing.append(Missing(concept, LossReason.NO_REFERENCE_RANGE, found.reference))
-            cells.append(shown(found))
+            cells += look.named
             continue
         good = judge(quantity, found.uln.value * multiple)
         ratio = (quantity.value / found.uln.value).quantize(_TENTH)

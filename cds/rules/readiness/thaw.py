@@ -18,6 +18,7 @@ from cds.rules.readiness.infection import infections
 from cds.rules.readiness.infusion import monitoring
 from cds.rules.readiness.phase import infused, infusing
 from cds.rules.readiness.product import release_of
+from cds.rules.readiness.suspected import suspected, suspicion
 from cds.rules.unread import CONDITIONS, unread
 from fhir_mapping.chart import (
     Condition,
@@ -73,13 +74,10 @@ def _infection(case: Case) -> Line:
     if found:
         return _stop("X1", found)
     fever, review = _fever(case), state.review
-    cleared = state.cleared(case, timedelta(days=1)) and review is not None and review.when.date == case.today
-    signs: tuple[Evidence, ...] = (*state.suspected, *state.treatment)
-    if fever is not None:
-        signs = (*signs, of_observation(fever))
-        if review is None or review.when.latest < fever.when.latest:
-            cleared = False
-    if cleared and review is not None:
+    measured = () if fever is None else (fever,)
+    cleared = state.cleared(case, timedelta(days=1), measured)
+    signs = (*state.suspected, *state.treatment, *(of_observation(o) for o in measured))
+    if cleared and review is not None and review.when.date == case.today:
         return Line("X1", Status.MET, shown(review), evidence=(of_observation(review),))
     weight = None if _today(case) or signs else Indicator.INFO
     return Line(
@@ -101,8 +99,11 @@ def _active(case: Case, *concepts: str) -> list[tuple[Condition, str]]:
     ]
 
 
-def _none(case: Case, row: str, concept: str, limits: dict[str, Shown] | None = None) -> Line:
-    """Nothing coded: passed, unless the conditions could not be read."""
+def _none(case: Case, row: str, *concepts: str, limits: dict[str, Shown] | None = None) -> Line:
+    """Nothing confirmed: passed, unless something is suspected or the conditions could not be read."""
+    concept, open_facts = concepts[0], suspected(case, *concepts)
+    if open_facts:
+        return suspicion(row, open_facts, limits)
     if unread(case, CONDITIONS):
         missing = (Missing(concept, LossReason.NOT_FETCHED),)
         return Line(
@@ -141,7 +142,7 @@ def _rhythm(case: Case) -> Line:
             evidence=tuple(evidence),
             missing=(Missing("arrhythmia_control"),),
         )
-    if not evidence:
+    if not evidence or suspected(case, "arrhythmia"):
         return _none(case, "X3", "arrhythmia")
     return Line("X3", Status.MET, _listed(tuple(evidence)), evidence=tuple(evidence))
 
@@ -168,6 +169,8 @@ def _shock(case: Case) -> Line:
     if ordered:
         notes, missing = (msg("note.vasopressor-ordered"),), (Missing(ordered[0].concept),)
         return Line("X4", Status.UNKNOWN, _listed(ordered), limits, notes, evidence=ordered, missing=missing)
+    if suspected(case, "shock"):
+        return _none(case, "X4", "shock", limits=limits)
     if unread(case, ("administrations",)):
         lost = (Missing("norepinephrine", LossReason.NOT_FETCHED),)
         return Line("X4", Status.UNKNOWN, NOTHING, limits, (msg("note.vasopressor-ask"),), missing=lost)
@@ -179,11 +182,16 @@ def _organ_failure(case: Case) -> Line:
     since = case.now - timedelta(days=p.int("organ_failure_days"))
     limits: dict[str, Shown] = {"days": p.int("organ_failure_days")}
     found: list[Evidence] = []
-    for condition in case.chart.conditions.of(*_FAILURES):
+    failures = (*_FAILURES, "shock")
+    for condition in case.chart.conditions.of(*failures):
         moments = [m.latest for m in (condition.onset, condition.end) if m is not None]
         recent = condition.state is ConditionState.ACTIVE or (bool(moments) and max(moments) >= since)
         if recent and condition.state in (ConditionState.ACTIVE, ConditionState.HISTORY):
-            found.append(of_fact(condition, next(n for n in _FAILURES if n in condition.concepts)))
+            found.append(of_fact(condition, next(n for n in failures if n in condition.concepts)))
+    for condition in case.chart.conditions.of("heart_failure"):  # acute and over; one that lasts is X2
+        acute = condition.onset is not None and condition.onset.latest >= since
+        if acute and condition.state is ConditionState.HISTORY:
+            found.append(of_fact(condition, "heart_failure"))
     chronic = bool(_active(case, *_CHRONIC))
     for name in _SUPPORT:
         if chronic and name in _DIALYSIS:
@@ -197,7 +205,7 @@ def _organ_failure(case: Case) -> Line:
     if found:
         line = _stop("X5", tuple(dict.fromkeys(found)))
         return Line("X5", line.status, line.found, limits, line.notes, line.weight, evidence=line.evidence)
-    return _none(case, "X5", "organ_failure", limits)
+    return _none(case, "X5", *_FAILURES, limits=limits)
 
 
 # --- conduct
