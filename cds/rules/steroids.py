@@ -51,8 +51,15 @@ def dose_equivalent(record: DrugRecord) -> Decimal | None:
     return None
 
 
-def daily_equivalent(record: DrugRecord) -> Decimal | None:
-    """mg prednisone per day of an order or statement; without a stated rhythm one dose counts as a day's."""
+def daily_equivalent(record: DrugRecord, on: date | None = None) -> Decimal | None:
+    """mg prednisone per day of an order or statement; without a stated rhythm one dose counts as a day's.
+
+    Of an order with several instructions those that cover the day `on` are added up.
+    """
+    if on is not None and record.instructions:
+        doses = [daily_equivalent(part) for part in record.by_instruction() if active_on(part, on)]
+        known = [dose for dose in doses if dose is not None]
+        return sum(known, Decimal(0)) if len(known) == len(doses) else None
     one = dose_equivalent(record)
     if one is None:
         return None

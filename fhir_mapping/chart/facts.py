@@ -7,7 +7,7 @@ itself and, for drugs, every class it belongs to (`tacrolimus`, `class_calcineur
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -512,6 +512,12 @@ class DrugRecord:
 
     def is_any(self, concepts: frozenset[str] | set[str]) -> bool:
         return not self.concepts.isdisjoint(concepts)
+
+    def by_instruction(self) -> tuple[DrugRecord, ...]:
+        """The record once for each of its dosage instructions; itself where it has one."""
+        return tuple(
+            replace(self, dose=part.dose, timing=part.timing, instructions=()) for part in self.instructions
+        ) or (self,)
 
 
 @frozen

@@ -37,7 +37,7 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
 from cds.rules.after_cart import confirmed_infections
-from cds.rules.body_size import recorded_apart
+from cds.rules.body_size import recorded_apart, weight
 from cds.rules.disease import Disease, disease, disease_concept, disease_evidence
 from cds.rules.dosing.ldc import (
     RULE,
@@ -51,6 +51,7 @@ from cds.rules.dosing.ldc import (
     body_surface,
     creatinine_clearance,
     cystitis_without_grade,
+    dose_days,
     doses_per_day,
     every_regimen_drug,
     first_day,
@@ -117,37 +118,65 @@ class DoseCheck:
     uncheckable: Uncheckable | None = None
 
 
-def check_dose(record: DrugRecord, plan: PlannedDrug, beside: Iterable[DrugRecord] = ()) -> DoseCheck:
-    """mg of one day against the calculated mg; an order per m2 against the mg/m2 of the regimen.
+def check_dose(
+    record: DrugRecord,
+    plan: PlannedDrug,
+    beside: Iterable[DrugRecord] = (),
+    kg: Decimal | None = None,
+) -> DoseCheck:
+    """mg of one day against the calculated mg; an order per m2 against the mg/m2 of the regimen, one per kg
+    by the weight. Of days with different doses the one furthest from the target counts.
 
     `beside` are other orders of the same day; their doses are added as far as they have the same unit.
     """
-    amount = None if record.dose is None else record.dose.amount
-    if amount is None or amount.unit not in ("mg", "mg/m2"):
-        return DoseCheck(amount, None, None, Uncheckable.NO_DOSE)
-    daily = Amount(
-        sum((_daily(other, amount.unit) for other in beside), start=amount.value * doses_per_day(record)),
-        amount.unit,
-    )
-    if amount.unit == "mg/m2":
+    amounts = [_amount(part, kg) for part in record.by_instruction()]
+    units = {None if amount is None else amount.unit for amount in amounts}
+    unit = next(iter(units)) if len(units) == 1 else None
+    if unit not in ("mg", "mg/m2"):
+        written = None if record.dose is None else record.dose.amount
+        weight_lacks = unit == "mg/kg" and kg is None
+        return DoseCheck(written, None, None, Uncheckable.NO_SURFACE if weight_lacks else Uncheckable.NO_DOSE)
+    more = sum((max(_daily_doses(other, unit, kg), default=Decimal(0)) for other in beside), Decimal(0))
+    days = [daily + more for daily in _daily_doses(record, unit, kg)]
+    if unit == "mg/m2":
         target = Amount(plan.per_m2, "mg/m2")
     elif plan.mg is None:
-        return DoseCheck(daily, None, None, Uncheckable.NO_SURFACE)
+        return DoseCheck(Amount(max(days), unit), None, None, Uncheckable.NO_SURFACE)
     else:
         target = Amount(plan.mg, "mg")
-    percent = (daily.value - target.value) / target.value * 100
-    return DoseCheck(daily, target, percent)
+    daily = max(days, key=lambda dose: abs(dose - target.value))
+    return DoseCheck(Amount(daily, unit), target, (daily - target.value) / target.value * 100)
 
 
-def _daily(record: DrugRecord, unit: str) -> Decimal:
-    """Dose of one day in the unit; nothing where the order is written in another one."""
+def _amount(record: DrugRecord, kg: Decimal | None) -> Amount | None:
+    """One dose as written; a dose per kg in mg where the weight is known."""
     amount = None if record.dose is None else record.dose.amount
-    return amount.value * doses_per_day(record) if amount is not None and amount.unit == unit else Decimal(0)
+    if amount is not None and amount.unit == "mg/kg" and kg is not None:
+        return Amount(amount.value * kg, "mg")
+    return amount
+
+
+def _daily_doses(record: DrugRecord, unit: str, kg: Decimal | None) -> list[Decimal]:
+    """Dose of each day that an instruction names, in the unit; nothing where it is written in another one."""
+    every_day = Decimal(0)
+    days: dict[date, Decimal] = {}
+    for part in record.by_instruction():
+        amount = _amount(part, kg)
+        if amount is None or amount.unit != unit:
+            continue
+        daily = amount.value * doses_per_day(part)
+        named = dose_days(part)
+        if named is None:
+            every_day += daily
+        for day in named or ():
+            days[day] = days.get(day, Decimal(0)) + daily
+    return [dose + every_day for dose in days.values()] or ([every_day] if every_day else [])
 
 
 def check_order(case: Case, record: DrugRecord, plan: PlannedDrug) -> DoseCheck:
     """The dose that the order gives on one of its days, with the other orders of that day."""
-    return check_dose(record, plan, same_day_orders(case, plan.drug, record))
+    kg = weight(case, case.p(RULE).int("body_max_age_days")).value
+    return check_dose(record, plan, same_day_orders(case, plan.drug, record), kg)
 
 
 def kidneys_allow_less(case: Case) -> bool:
@@ -379,7 +408,8 @@ def _problem_finding(
         "route": Name(record.route.value) if record.route is not None else msg("none"),
     }
     detail: list[Block] = [Paragraph(msg("detail.order", name=Text(record.name), **shown))]
-    detail += [Bullet(msg(f"problem.{problem.value}", **shown)) for problem in problems]
+    endless = set_days(case, drug, record) is None
+    detail += [Bullet(msg(f"problem.{_said(problem, endless)}", **shown)) for problem in problems]
     if plan is not None and same_day_orders(case, drug, record):
         detail.append(Bullet(msg("detail.same-day")))
     if Problem.DOSE_LOW in problems and drug == "fludarabine":
@@ -394,7 +424,8 @@ def _problem_finding(
     if regimen is not None:
         values["row"] = values["regimen"] = regimen.id
     if plan is not None:
-        values["days"] = set_days(case, drug, record) or 0
+        if not endless:
+            values["days"] = set_days(case, drug, record) or 0
         values["needed_days"] = plan.days
     suggestions: tuple[Suggestion, ...] = ()
     fixable = {Problem.ROUTE, Problem.DOSE_HIGH, Problem.DOSE_LOW, Problem.DAYS}
@@ -411,7 +442,7 @@ def _problem_finding(
         rule=RULE,
         outcome=OUTCOMES[worst],
         indicator=Indicator.CRITICAL if critical else Indicator.WARNING,
-        summary=msg(f"summary.{worst.value}", **shown),
+        summary=msg(f"summary.{_said(worst, endless)}", **shown),
         subject=record.reference,
         detail=tuple(detail),
         values=values,
@@ -419,6 +450,11 @@ def _problem_finding(
         resource=record.reference,
         suggestions=suggestions,
     )
+
+
+def _said(problem: Problem, endless: bool) -> str:
+    """Message key of a problem; an order without an end has no number of days to name."""
+    return "days-open" if problem is Problem.DAYS and endless else problem.value
 
 
 def _alternative(case: Case, regimen: Regimen | None) -> Message:

@@ -28,7 +28,7 @@ from cds.engine.rule import rule
 from cds.rules.disease import disease_evidence
 from cds.rules.dosing.ldc import orders
 from cds.rules.dosing.white_cells import missing_count, per_ul, week_before
-from cds.rules.evidence import of_observation
+from cds.rules.evidence import figure, of_observation
 from cds.rules.readiness.phase import collected
 from fhir_mapping.chart import ConditionState, Flag, Moment, Observation
 
@@ -115,9 +115,9 @@ def _lymphodepletion(case: Case, resource: str) -> Iterator[Finding]:
         return
     lymphocytes = week_before(case, "alc", day0, numbers.int("window_days"))
     alc = None if lymphocytes is None else per_ul(lymphocytes)
-    values: dict[str, Scalar] = {"wbc_per_ul": count.value}
+    values: dict[str, Scalar] = {"wbc_per_ul": figure(count)}
     evidence = [of_observation(test), *disease_evidence(case)]
-    shown: dict[str, Shown] = {"wbc": count.value, "limit": numbers["wbc_per_ul"]}
+    shown: dict[str, Shown] = {"wbc": figure(count), "limit": numbers["wbc_per_ul"]}
     if few:
         values["row"] = "O1"
         at_limit = count.value == numbers["wbc_per_ul"] and not count.comparator
@@ -129,8 +129,8 @@ def _lymphodepletion(case: Case, resource: str) -> Iterator[Finding]:
         return
     below = None if alc is None else alc.below(numbers["alc_per_ul"])
     if alc is not None and lymphocytes is not None and below:
-        values |= {"row": "O2", "alc_per_ul": alc.value}
-        shown = {"alc": alc.value, "limit": numbers["alc_per_ul"], "wbc": count.value}
+        values |= {"row": "O2", "alc_per_ul": figure(alc)}
+        shown = {"alc": figure(alc), "limit": numbers["alc_per_ul"], "wbc": figure(count)}
         evidence.append(of_observation(lymphocytes))
         yield _consider(case, "O2", shown, [Paragraph(msg("detail.O2", **shown))], values, evidence, resource)
         return
@@ -189,10 +189,10 @@ def _infusion(case: Case, resource: str, day: date | None) -> Iterator[Finding]:
     values: dict[str, Scalar] = {"row": row}
     shown: dict[str, Shown] = {"days": numbers.int("without_ldc_days"), "limit": numbers["wbc_per_ul"]}
     if count is not None:
-        values["wbc_per_ul"] = count.value
+        values["wbc_per_ul"] = figure(count)
     detail: list[Block] = [Paragraph(msg(f"detail.{row}", **shown))]
     if count is not None:
-        detail.append(Bullet(msg("detail.count", wbc=count.value)))
+        detail.append(Bullet(msg("detail.count", wbc=figure(count))))
     yield Finding(
         rule=RULE,
         outcome=Outcome.REVIEW,

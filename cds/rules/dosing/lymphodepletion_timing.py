@@ -37,7 +37,7 @@ from cds.rules.dosing import lymphodepletion
 from cds.rules.dosing.ldc import creatinine_clearance, orders
 from cds.rules.dosing.lymphodepletion_omit import infusion_order
 from cds.rules.dosing.white_cells import per_ul, week_before
-from cds.rules.evidence import of_observation
+from cds.rules.evidence import figure, of_observation
 from cds.rules.readiness.phase import collected, infused
 from fhir_mapping.chart import Moment, Observation, whole_day
 
@@ -175,9 +175,9 @@ def _notes(case: Case, found: Interval, key: str) -> tuple[list[Block], list[Evi
         test = _white_cells(case, found.start.date)
         count = None if test is None else per_ul(test)
         if test is not None and count is not None:
-            values["wbc_per_ul"] = count.value
+            values["wbc_per_ul"] = figure(count)
             evidence.append(of_observation(test))
-            blocks.append(Bullet(msg("note.wbc", wbc=count.value)))
+            blocks.append(Bullet(msg("note.wbc", wbc=figure(count))))
             few = count.at_most(numbers["wbc_per_ul"])
             if few and key == "T5-repeat":
                 blocks.append(Bullet(msg("note.label-conflict", limit=numbers["wbc_per_ul"])))

@@ -17,7 +17,9 @@ def per_ul(observation: Observation) -> Quantity | None:
     if quantity is None:
         return None
     scale = Decimal(1000) if quantity.unit == "10*3/uL" else Decimal(1)
-    return replace(quantity, value=quantity.value * scale, unit="/uL", reported=None)
+    value = quantity.value * scale
+    whole = value.to_integral_value()
+    return replace(quantity, value=whole if value == whole else value, unit="/uL", reported=None)
 
 
 def week_before(case: Case, concept: str, day0: date | None, days: int) -> Observation | None:

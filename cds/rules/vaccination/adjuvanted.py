@@ -20,6 +20,7 @@ from cds.rules.vaccination.eligibility import (
     after_therapy,
     all_evidence,
     all_missing,
+    before_next_course,
     earliest,
     failing,
     gate_values,
@@ -61,6 +62,8 @@ def _orders(case: Case) -> Iterator[Finding]:
         elif open_ones:
             outcome, indicator = Outcome.CANNOT_CHECK, Indicator.WARNING
             summary = msg("summary.not-cleared", vaccine=name, open=len(open_ones), all=len(gates))
+        elif before_next_course(case, on):
+            continue
         else:
             outcome, indicator = Outcome.ELIGIBLE, Indicator.INFO
             summary = msg("summary.eligible", vaccine=name, all=len(gates))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from decimal import Decimal
 from enum import StrEnum
 
 from cards.finding import Evidence, Items, Message, Missing, Name, Scalar, Shown, Table, Text
@@ -29,8 +30,9 @@ from fhir_mapping.chart import (
     Moment,
     Observation,
     Procedure,
+    Quantity,
+    Vaccine,
     add_months,
-    any_of,
     reaches_the_body,
 )
 
@@ -100,6 +102,12 @@ def course_begun(case: Case, on: date) -> bool:
     return planned is not None and planned.date is not None and planned.date <= on
 
 
+def before_next_course(case: Case, on: date) -> bool:
+    """A course is planned and has not begun on that day: vaccination.pre-cart has the word on what the months
+    since an earlier infusion would allow."""
+    return case.chart.course.candidate and not course_begun(case, on)
+
+
 def _infusion(case: Case, on: date) -> Anchor | None:
     """The infusion that the months count from: the last one; the planned one from its lymphodepletion on."""
     course = case.chart.course
@@ -141,8 +149,9 @@ class Immunoglobulin:
 
     last: date | None
     running: bool
-    undated: tuple[DrugRecord, ...]
+    undated: tuple[DrugRecord | Vaccine, ...]
     records: tuple[DrugRecord, ...]
+    immunizations: tuple[Vaccine, ...] = ()  # immunoglobulin recorded as one
 
 
 def immunoglobulin(case: Case, on: date) -> Immunoglobulin:
@@ -150,7 +159,7 @@ def immunoglobulin(case: Case, on: date) -> Immunoglobulin:
     records = [d for d in _records(case, *_IMMUNOGLOBULINS) if "vac_rsv_mab" not in d.concepts]
     last: date | None = None
     running = False
-    undated: list[DrugRecord] = []
+    undated: list[DrugRecord | Vaccine] = []
     used: list[DrugRecord] = []
     for record in records:
         timing = record.timing
@@ -163,6 +172,8 @@ def immunoglobulin(case: Case, on: date) -> Immunoglobulin:
                 last = end.date if last is None else max(last, end.date)
             elif record.source is DrugSource.DISPENSE and timing.first is not None:
                 last = timing.first.date if last is None else max(last, timing.first.date)
+            elif end.first_date <= case.today:
+                last = case.today  # given in a month or year that has not ended
         if not record.in_force or (timing.first is not None and timing.first.first_date > on):
             continue
         open_end = timing.ongoing or (record.source is DrugSource.STATEMENT and timing.last is None)
@@ -172,16 +183,23 @@ def immunoglobulin(case: Case, on: date) -> Immunoglobulin:
         elif end is not None and end.date > case.today:
             last = end.date if last is None else max(last, end.date)
             used.append(record)
-    for vaccine in case.chart.vaccines.of(*_IMMUNOGLOBULINS):
-        if vaccine.when is not None and vaccine.when.date <= case.today:
-            last = vaccine.when.date if last is None else max(last, vaccine.when.date)
-    return Immunoglobulin(last, running, tuple(undated), tuple(dict.fromkeys(used)))
+    immunizations = case.chart.vaccines.of(*_IMMUNOGLOBULINS)
+    for vaccine in immunizations:
+        if vaccine.when is None:
+            undated.append(vaccine)
+        else:  # of a month or year the last day that has come
+            day = min(vaccine.when.date, case.today)
+            last = day if last is None else max(last, day)
+    return Immunoglobulin(last, running, tuple(undated), tuple(dict.fromkeys(used)), tuple(immunizations))
 
 
 def immunoglobulin_passed(case: Case, gate: GateId, months: int, on: date) -> Gate:
     """IG2, IG8: none recorded, or strictly more than n months since the last dose."""
     found = immunoglobulin(case, on)
-    shown = tuple(evidence.of_drug(record) for record in found.records)
+    shown = (
+        *(evidence.of_drug(record) for record in found.records),
+        *(evidence.of_fact(vaccine, "class_immunoglobulins") for vaccine in found.immunizations),
+    )
     opens = None if found.last is None else add_months(found.last, months) + timedelta(days=1)
     values: dict[str, Scalar] = {} if found.last is None else {"immunoglobulin_last": found.last}
     if found.running:
@@ -207,9 +225,8 @@ def immunoglobulin_passed(case: Case, gate: GateId, months: int, on: date) -> Ga
 
 def _suppressive(case: Case, on: date) -> tuple[list[DrugRecord], list[DrugRecord]]:
     """Drugs active on the day that suppress immunity, and those that only a readable dose would settle."""
-    limit = case.p(INACTIVATED)["replacement_prednisone_mg"]
     certain: list[DrugRecord] = []
-    open_ones: list[DrugRecord] = []
+    replacement: list[DrugRecord] = []
     for record in _records(case, *_SUPPRESSIVE, *steroids.GLUCOCORTICOIDS):
         if not reaches_the_body(record.route) or record.is_any(_CAR_T | {"bcg_intravesical"}):
             continue
@@ -220,13 +237,25 @@ def _suppressive(case: Case, on: date) -> tuple[list[DrugRecord], list[DrugRecor
         )
         if other or not steroids.is_replacement(record, case):
             certain.append(record)
-            continue
-        daily = steroids.daily_equivalent(record)
-        if daily is None:
-            open_ones.append(record)
-        elif daily > limit:
-            certain.append(record)
-    return certain, open_ones
+        else:
+            replacement.append(record)
+    return _beyond_replacement(case, replacement, certain, on)
+
+
+def _beyond_replacement(
+    case: Case, replacement: list[DrugRecord], certain: list[DrugRecord], on: date
+) -> tuple[list[DrugRecord], list[DrugRecord]]:
+    """Replacement counts where all of its doses of the day exceed the limit. An order, its statement and its
+    administrations tell of the same doses, so each kind is added up for itself."""
+    limit = case.p(INACTIVATED)["replacement_prednisone_mg"]
+    doses = [(record, steroids.daily_equivalent(record, on)) for record in replacement]
+    total: dict[DrugSource, Decimal] = {}
+    for record, daily in doses:
+        if daily is not None:
+            total[record.source] = total.get(record.source, Decimal(0)) + daily
+    if any(sum_ > limit for sum_ in total.values()):
+        return [*certain, *replacement], []
+    return certain, [record for record, daily in doses if daily is None]
 
 
 def suppressing_drugs(case: Case, on: date) -> tuple[DrugRecord, ...]:
@@ -309,28 +338,23 @@ def b_recovered(case: Case, on: date) -> Gate:
     p = case.p(LIVE)
     days, limit, origin = p.int("lab_age_days"), p["b_per_ul"], p["b_origin_per_ul"]
     lacks: list[Missing] = []
-    best: Observation | None = None
-    answers: list[bool | None] = []
-    shown: list[Evidence] = []
+    found: list[tuple[Observation, Quantity, bool | None]] = []
     for concept in ("cd19_abs", "cd20_abs"):
-        found, lack = recent(case, concept, days, on)
-        if found is None or found.value.quantity is None:
-            lacks += [lack] if lack is not None else []
-            continue
-        answers.append(found.value.quantity.above(limit))
-        shown.append(evidence.of_observation(found))
-        if (
-            best is None
-            or best.value.quantity is None
-            or found.value.quantity.value > best.value.quantity.value
-        ):
-            best = found
-    if best is None or best.value.quantity is None:
+        count, lack = recent(case, concept, days, on)
+        if count is not None and count.value.quantity is not None:
+            found.append((count, count.value.quantity, count.value.quantity.above(limit)))
+        elif lack is not None:
+            lacks.append(lack)
+    if not found:
         only_cd19 = tuple(m for m in lacks if m.concept == "cd19_abs")
         return Gate(GateId.BOK, None, _said("b-unknown", days=days), missing=only_cd19)
-    quantity = best.value.quantity
+    # the marker that decides: one above the limit, else an open one, else the higher figure
+    rank = {True: 2, None: 1, False: 0}
+    best, quantity, answer = max(
+        found, key=lambda item: (rank[item[2]], item[1].above(origin) is True, item[1].value)
+    )
+    shown = tuple(evidence.of_observation(count) for count, _, _ in found)
     values: dict[str, Scalar] = {"b_per_ul": evidence.figure(quantity)}
-    answer = any_of(answers)
     key = {True: "b-ok", False: "b-low", None: "b-open"}[answer]
     if answer is False and quantity.above(origin):
         key, values = "b-between", {**values, "meets_origin": True}
@@ -342,7 +366,7 @@ def b_recovered(case: Case, on: date) -> Gate:
         origin=Amount(origin, "/uL"),
     )
     missing = (Missing(best.concept, resource=best.reference),) if answer is None else ()
-    return Gate(GateId.BOK, answer, reason, None, tuple(shown), missing, values)
+    return Gate(GateId.BOK, answer, reason, None, shown, missing, values)
 
 
 def transplants(case: Case, *concepts: str) -> tuple[Procedure | Condition, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 
 from cards.finding import Bullet, Finding, Indicator, Name, Outcome, Paragraph, Suggestion, msg
 from cds.engine.case import Case
@@ -28,6 +28,7 @@ from cds.rules.vaccination.eligibility import (
     alive,
     all_evidence,
     all_missing,
+    before_next_course,
     earliest,
     failing,
     gate_values,
@@ -83,6 +84,8 @@ def _order(case: Case, vaccine: Vaccine, told: Classified) -> Finding | None:
     elif open_ones:
         outcome, indicator, row = Outcome.CANNOT_CHECK, Indicator.WARNING, "unknown"
         summary = msg("summary.unknown", vaccine=name, open=len(open_ones))
+    elif before_next_course(case, on):
+        return None
     else:
         outcome, indicator, row = Outcome.ELIGIBLE, Indicator.INFO, "none"
         summary = msg("summary.eligible", vaccine=name)
@@ -95,7 +98,7 @@ def _order(case: Case, vaccine: Vaccine, told: Classified) -> Finding | None:
         resource=vaccine.reference,
         detail=(
             table_of(gates),
-            *_notes(case, gates),
+            *_notes(case, gates, on),
             Paragraph(msg("detail.response")),
         ),
         values={
@@ -113,12 +116,9 @@ def _order(case: Case, vaccine: Vaccine, told: Classified) -> Finding | None:
     )
 
 
-def _notes(case: Case, gates: tuple[Gate, ...]) -> tuple[Bullet, ...]:
+def _notes(case: Case, gates: tuple[Gate, ...], on: date) -> tuple[Bullet, ...]:
     notes = [Bullet(msg("detail.counts-not-needed"))]
-    if (
-        any(g.id is GateId.IG2 and g.holds is False for g in gates)
-        and immunoglobulin(case, case.today).running
-    ):
+    if any(g.id is GateId.IG2 and g.holds is False for g in gates) and immunoglobulin(case, on).running:
         notes.append(Bullet(msg("detail.ivig")))
     p = case.p(INACTIVATED)
     months = p.int("b_antibody_months")
@@ -128,11 +128,7 @@ def _notes(case: Case, gates: tuple[Gate, ...]) -> tuple[Bullet, ...]:
         if exposure.ingredient not in antibodies or exposure.last is None:
             continue
         after = start is None or exposure.last.date > start
-        if (
-            after
-            and case.today <= add_months(exposure.last.date, months)
-            and exposure.last.date <= case.today
-        ):
+        if after and exposure.last.date <= on <= add_months(exposure.last.date, months):
             name = Name(exposure.ingredient)
             notes.append(Bullet(msg("detail.b-antibody", drug=name, last=exposure.last.date, months=months)))
     return tuple(notes)
@@ -141,7 +137,9 @@ def _notes(case: Case, gates: tuple[Gate, ...]) -> tuple[Bullet, ...]:
 def _reminder(case: Case) -> Iterator[Finding]:
     start = case.chart.course.last_day0
     p = case.p(INACTIVATED)
-    if start is None or not alive(case) or case.today < add_months(start, p.int("months_after_infusion")):
+    if start is None or not alive(case) or before_next_course(case, case.today):
+        return
+    if case.today < add_months(start, p.int("months_after_infusion")):
         return
     opened = add_months(start, p.int("months_after_infusion")) + timedelta(days=1)
     given = [
@@ -171,7 +169,7 @@ def _reminder(case: Case) -> Iterator[Finding]:
         outcome=outcome,
         indicator=Indicator.INFO,
         summary=summary,
-        detail=(table_of(gates), *_notes(case, gates), Paragraph(msg("detail.response"))),
+        detail=(table_of(gates), *_notes(case, gates, case.today), Paragraph(msg("detail.response"))),
         values={
             "row": outcome.value,
             "recorded_since_opening": len(given),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 
 from cards.finding import (
     Bullet,
@@ -34,6 +35,7 @@ from cds.rules.vaccination.eligibility import (
     alive,
     all_evidence,
     all_missing,
+    before_next_course,
     earliest,
     failing,
     gate_values,
@@ -78,6 +80,8 @@ def _orders(case: Case) -> Iterator[Finding]:
         elif open_ones:
             outcome, indicator = Outcome.CANNOT_CHECK, Indicator.CRITICAL
             summary = msg("summary.not-cleared", vaccine=name, open=len(open_ones), all=len(gates))
+        elif before_next_course(case, on):
+            continue
         else:
             outcome, indicator = Outcome.ELIGIBLE, Indicator.INFO
             summary = msg("summary.eligible", vaccine=name, all=len(gates))
@@ -98,7 +102,7 @@ def _orders(case: Case) -> Iterator[Finding]:
                 *((Bullet(msg("detail.instead", vaccine=Name(other))),) if blocked and other else ()),
                 *((Bullet(msg("detail.non-live")),) if blocked and not other else ()),
                 *((Bullet(msg("detail.tests")),) if open_ones else ()),
-                *_autologous(case),
+                *_autologous(case, on),
                 Paragraph(msg("detail.response")),
             ),
             values={
@@ -118,12 +122,12 @@ def _orders(case: Case) -> Iterator[Finding]:
         )
 
 
-def _autologous(case: Case) -> tuple[Bullet, ...]:
+def _autologous(case: Case, on: date) -> tuple[Bullet, ...]:
     """The origin paper asks for two years after an autologous transplant too; the handbook does not."""
     months = case.p(LIVE).int("auto_hct_months")
     for graft in transplants(case, "auto_hct"):
         moment = getattr(graft, "start", None) or getattr(graft, "onset", None)
-        if moment is not None and case.today <= add_months(moment.date, months):
+        if moment is not None and on <= add_months(moment.date, months):
             return (Bullet(msg("detail.autologous", day=moment.date, months=months)),)
     return ()
 
@@ -144,7 +148,7 @@ def given_since(case: Case, kind: VaccineClass) -> bool:
 def reminder_of(case: Case, rule_id: str, kind: VaccineClass) -> Finding | None:
     """The patient-view card of a gated class: open now, or what is still to be met."""
     start = case.chart.course.last_day0
-    if start is None or not alive(case):
+    if start is None or not alive(case) or before_next_course(case, case.today):
         return None
     if case.today < add_months(start, case.p(LIVE).int("reminder_months")):
         return None
@@ -181,4 +185,4 @@ def reminder_of(case: Case, rule_id: str, kind: VaccineClass) -> Finding | None:
 
 
 def _autologous_of(case: Case, rule_id: str) -> tuple[Bullet, ...]:
-    return _autologous(case) if rule_id == LIVE else ()
+    return _autologous(case, case.today) if rule_id == LIVE else ()

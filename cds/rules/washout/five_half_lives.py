@@ -32,7 +32,14 @@ from cds.engine.rule import Hook, rule
 from cds.rules.drug_classes import drug_classes
 from cds.rules.washout.concerns import drafts_hold, drugs_of_rows
 from cds.rules.washout.intervals import Interval, Line, badness, judge, worst_line
-from cds.rules.washout.leukapheresis import OVERRIDES, applies, intervals, planned_collection
+from cds.rules.washout.leukapheresis import (
+    OVERRIDES,
+    applies,
+    for_stem_cells,
+    intervals,
+    ordered_day,
+    planned_collection,
+)
 from cds.rules.washout.uses import Use, draft_uses, uses
 from cds.rules.washout.wording import (
     Values,
@@ -44,7 +51,7 @@ from cds.rules.washout.wording import (
     shown_name,
     table,
 )
-from fhir_mapping.chart import Drafts, Flag, reaches_the_body
+from fhir_mapping.chart import Drafts, reaches_the_body
 
 RULE = "washout.five-half-lives"
 
@@ -197,7 +204,10 @@ def _page(case: Case) -> Iterator[Finding]:
         "needed": Days(worst.interval.low),
         "earliest": earliest if earliest is not None else msg("cell.none"),
     }
-    key = "page.ongoing" if failing and worst.end.ongoing else "page.not-met" if failing else "page.date"
+    if failing:
+        key = "page.ongoing" if worst.end.ongoing else "page.not-met"
+    else:
+        key = "page.unknown" if worst.outcome is Outcome.UNKNOWN else "page.date"
     yield Finding(
         rule=RULE,
         outcome=worst.outcome,
@@ -232,13 +242,12 @@ def five_half_lives(case: Case) -> Iterator[Finding]:
                 if line is not None:
                     yield _order_finding(case, line, draft.reference, draft.reference, day)
         for service in case.judged_services("leukapheresis"):
-            dated = service.when is not None and Flag.AUTHORED_DATE not in service.flags
-            target = service.when.date if service.when is not None and dated else day
-            if target is not None:
+            target = ordered_day(case, service)
+            if target is not None and not for_stem_cells(service):
                 yield from _collection(case, service.reference, target)
     elif case.hook is Hook.APPOINTMENT_BOOK:
         for booking in case.judged_appointments("leukapheresis"):
-            if booking.start is not None:
+            if booking.start is not None and not for_stem_cells(booking):
                 yield from _collection(case, booking.reference, booking.start.date)
     else:
         yield from _page(case)

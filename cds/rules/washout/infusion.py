@@ -426,6 +426,18 @@ def _page(case: Case) -> Iterator[Finding]:
     )
 
 
+def _near(case: Case, draft: DrugRecord) -> bool:
+    """From three days before lymphodepletion on, today or by the first dose of the draft. What is begun
+    earlier is bridging; whether it ends in time is for washout.lymphodepletion to say."""
+    at = window(case)
+    anchor = at.start or at.day0
+    if anchor is None:
+        return False
+    opens = anchor - timedelta(days=case.p(RULE).int("before_lymphodepletion_days"))
+    first = draft.timing.first
+    return case.today >= opens or (first is not None and first.date >= opens)
+
+
 def _concerns(drafts: Drafts, _: Parameters) -> bool:
     return drafts_hold(drafts, drug_classes().drugs("DC4", "DC6", "DC11"), frozenset())
 
@@ -440,6 +452,6 @@ def infusion(case: Case) -> Iterator[Finding]:
         yield from _page(case)
         return
     for draft in case.judged_drugs():
-        hit = judge(case, draft)
+        hit = judge(case, draft) if _near(case, draft) else None
         if hit is not None:
             yield _finding(case, hit)

@@ -63,12 +63,14 @@ from cds.rules.washout.wording import (
 )
 from fhir_mapping.chart import (
     Anchor,
+    Appointment,
     Drafts,
     DrugRecord,
     Flag,
     LossReason,
     Observation,
     Route,
+    ServiceOrder,
     add_months,
 )
 
@@ -126,6 +128,17 @@ def _missed(case: Case) -> date | None:
     """The day of a planned collection that passed without one."""
     day = _dated(case.chart.course.leukapheresis, case.today)
     return day if day is not None and day < case.today else None
+
+
+def ordered_day(case: Case, service: ServiceOrder) -> date | None:
+    """The day a collection is ordered for; of an order without a day that of the collection planned."""
+    when = None if Flag.AUTHORED_DATE in service.flags else service.when
+    return planned_collection(case) if when is None else plan_day(when, case.today)
+
+
+def for_stem_cells(plan: ServiceOrder | Appointment) -> bool:
+    """A collection of stem cells: no collection for CAR-T cells."""
+    return "purpose_stem_cell_collection" in plan.purposes
 
 
 @once_per_case
@@ -458,6 +471,7 @@ def _collection_findings(case: Case, target: Target) -> Iterator[Finding]:
         yield _no_history(case, target.reference, Indicator.WARNING)
         return
     if target.day is None:
+        yield from _undated(case, lines, target)
         return
     binding = latest_day(line for line in lines if line.outcome is Outcome.NOT_MET)
     for line in lines:
@@ -468,6 +482,14 @@ def _collection_findings(case: Case, target: Target) -> Iterator[Finding]:
             suggestions = (*suggestions, Suggestion("move", label, (move,), recommended=True))
             binding = None
         yield _line_finding(case, line, f"{target.reference}|{line.use.subject}", target, suggestions)
+
+
+def _undated(case: Case, lines: Sequence[Line], target: Target) -> Iterator[Finding]:
+    """A collection ordered without a day: the table with the earliest one, where it is still to come."""
+    waiting = [x for x in lines if x.outcome is not Outcome.INFO or (x.earliest or date.min) > case.today]
+    if any(not x.interval.waivable for x in waiting):
+        for finding in _page(case):
+            yield replace(finding, subject=target.reference, resource=target.reference)
 
 
 def _no_history(case: Case, resource: str, indicator: Indicator | None) -> Finding:
@@ -597,17 +619,15 @@ def leukapheresis(case: Case) -> Iterator[Finding]:
         for draft in case.judged_drugs():
             yield from _draft_findings(case, draft)
         for service in services:
-            if service.purposes & {"purpose_stem_cell_collection"}:
-                continue
-            when = None if Flag.AUTHORED_DATE in service.flags else service.when
-            day = planned_collection(case) if when is None else plan_day(when, case.today)
-            yield from _collection_findings(case, Target(service.reference, day))
+            if not for_stem_cells(service):
+                target = Target(service.reference, ordered_day(case, service))
+                yield from _collection_findings(case, target)
     elif case.hook is Hook.APPOINTMENT_BOOK:
         for booking in case.judged_appointments("leukapheresis"):
             if not applies(case):
                 yield from _possible_collection(case, booking.reference)
                 continue
-            if booking.purposes & {"purpose_stem_cell_collection"}:
+            if for_stem_cells(booking):
                 continue
             if course.leukapheresis is not None and booking.start is not None:
                 yield from _collection_findings(case, Target(booking.reference, booking.start.date))

@@ -58,6 +58,7 @@ from fhir_mapping.chart import (
     ConditionState,
     Drafts,
     DrugRecord,
+    Flag,
     Procedure,
     reaches_the_body,
 )
@@ -339,15 +340,17 @@ def _start_findings(case: Case, reference: str, day: date) -> Iterator[Finding]:
 
 
 def _signed_start(case: Case) -> tuple[str, date | None] | None:
-    """The lymphodepletion order of this hook that begins first, with its day."""
+    """The lymphodepletion order of this hook that begins first, with its day; of an order for the whole that
+    names none the planned one (the day it was written is no day of treatment)."""
     own = _own_records(case)
     drafts = [d for d in case.judged_drugs() if d.reference in own]
     dated = [(d.timing.first, d.reference) for d in drafts if d.timing.first is not None]
     if dated:
         first, reference = min(dated, key=lambda item: (item[0].earliest, item[1]))
-        return reference, first.date
+        return reference, plan_day(first, case.today)
     for service in case.judged_services("lymphodepletion"):
-        return service.reference, service.when.date if service.when is not None else planned_start(case)
+        when = None if Flag.AUTHORED_DATE in service.flags else service.when
+        return service.reference, planned_start(case) if when is None else plan_day(when, case.today)
     return (drafts[0].reference, planned_start(case)) if drafts else None
 
 
@@ -428,6 +431,14 @@ def _page(case: Case) -> Iterator[Finding]:
     )
 
 
+def _undated(case: Case, reference: str) -> Iterator[Finding]:
+    """Lymphodepletion ordered without a day: the table with the earliest one, where it is still to come."""
+    lines = [line for line in lines_before(case, None) if not _replacement(case, line)]
+    if any(x.outcome is not Outcome.INFO or (x.earliest or date.min) > case.today for x in lines):
+        for finding in _page(case):
+            yield replace(finding, subject=reference, resource=reference)
+
+
 def _concerns(drafts: Drafts, numbers: Parameters) -> bool:
     drugs = drugs_of_rows((*numbers.table("intervals"), *numbers.table("no_interval")))
     return drafts_hold(drafts, drugs, frozenset({"lymphodepletion"}))
@@ -441,8 +452,8 @@ def lymphodepletion(case: Case) -> Iterator[Finding]:
     if case.ordering:
         start = _signed_start(case)
         day = planned_start(case) if start is None else start[1] or planned_start(case)
-        if start is not None and day is not None:
-            yield from _start_findings(case, start[0], day)
+        if start is not None:
+            yield from _start_findings(case, start[0], day) if day is not None else _undated(case, start[0])
         if day is not None:
             for draft in case.judged_drugs():
                 if draft.reference not in _own_records(case) and draft.identified:
