@@ -84,6 +84,8 @@ def _missing_line(missing: Missing, writer: Writer) -> str:
     what = writer.concept(missing.concept)
     if missing.reason is LossReason.BEYOND_HORIZON and missing.text:
         return writer.common("line-read-back", what=Written(what), day=Text(missing.text))
+    if missing.newest:
+        return writer.common("line-newest", what=Written(what), day=Text(missing.newest))
     return _line(what, writer.word(missing.reason.value), missing.text, writer)
 
 

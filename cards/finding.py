@@ -218,12 +218,13 @@ class Evidence:
 @frozen
 class Missing:
     """A fact the rule needed. The engine sharpens `not-on-chart` to `not-fetched` and the like where the
-    chart knows why."""
+    chart knows why. `newest`: day (ISO 8601) of the newest value where there are some, none of which will do."""
 
     concept: str
     reason: LossReason = LossReason.NOT_ON_CHART
     resource: str = ""
     text: str = ""
+    newest: str = ""
 
 
 # --- suggestions

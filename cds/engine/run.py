@@ -138,6 +138,8 @@ def _sharpened(missing: Missing, case: Case, rulebook: Rulebook) -> Missing:
     if read_back_to := [known.horizon for known in short if known.horizon is not None]:
         day = max(read_back_to).astimezone(case.now.tzinfo).date().isoformat()
         return replace(missing, reason=LossReason.BEYOND_HORIZON, text=day)
+    if newest := next(reversed(case.chart.series(missing.concept)), None):
+        return replace(missing, newest=newest.when.latest.astimezone(case.now.tzinfo).date().isoformat())
     return missing
 
 
