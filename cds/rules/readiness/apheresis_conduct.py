@@ -29,7 +29,7 @@ from cds.rules.readiness.apheresis_volume import counts
 from cds.rules.readiness.blood_volume import blood_volume
 from cds.rules.readiness.checklist import NOTHING, Line, Status, checklist, shown
 from cds.rules.readiness.phase import candidate, collection_order, collection_running, infused
-from fhir_mapping.chart import Amount, DrugRecord, EventState, Route, ServiceOrder
+from fhir_mapping.chart import Amount, DrugRecord, EventState, Flag, Route, ServiceOrder
 
 RULE = "readiness.apheresis-conduct"
 _ACCESS = ("peripheral", "central_venous_catheter", "double_lumen_catheter")
@@ -137,9 +137,14 @@ def _calcium(case: Case) -> Line:
 
 
 def _prime_orders(case: Case) -> list[ServiceOrder]:
-    """Red cells without leukocytes, ordered or drafted."""
+    """Red cells without leukocytes, ordered or drafted; not those that were due on a day before."""
     orders = (*case.chart.services.of(*_RED_CELLS), *case.chart.drafts.services.of(*_RED_CELLS))
-    return [o for o in orders if o.state in _OPEN and "leukoreduced" in o.details]
+    return [o for o in orders if o.state in _OPEN and "leukoreduced" in o.details and not _past(case, o)]
+
+
+def _past(case: Case, order: ServiceOrder) -> bool:
+    due = order.until or order.when
+    return due is not None and Flag.AUTHORED_DATE not in order.flags and due.date < case.today
 
 
 def _fill(case: Case) -> tuple[Decimal, Evidence | None]:

@@ -16,9 +16,9 @@ from cds.engine.rule import rule
 from cds.rules.evidence import of_anchor, of_fact, of_observation
 from cds.rules.readiness.checklist import NOTHING, Line, Status, checklist, shown
 from cds.rules.readiness.identity import Identity, Stage, identity
-from cds.rules.readiness.phase import collected, collection_date, infused
-from cds.rules.readiness.product import COLLECTED, results
-from fhir_mapping.chart import EventState, Moment, Observation, Procedure, Result, all_of
+from cds.rules.readiness.phase import collected, infused
+from cds.rules.readiness.product import COLLECTED, freezings, results
+from fhir_mapping.chart import EventState, Moment, Observation, Result, all_of
 
 RULE = "readiness.apheresis-logistics"
 _CULTURE = "product_culture"
@@ -51,13 +51,6 @@ def _newest(case: Case, concept: str) -> Observation | None:
     return found[-1] if found else None
 
 
-def _freezings(case: Case) -> list[Procedure]:
-    """Freezing procedures since the last collection; an earlier one froze something else."""
-    day = collection_date(case)
-    dated = ((p, p.start or p.end) for p in case.chart.procedures.of("cryopreservation"))
-    return [p for p, when in dated if day is None or (when is not None and when.date >= day)]
-
-
 def _stamp(case: Case, concept: str) -> Stamp | None:
     """Time of a step: the Observation's value, else the period of the freezing procedure."""
     observation = _newest(case, concept)
@@ -66,7 +59,7 @@ def _stamp(case: Case, concept: str) -> Stamp | None:
         if concept == "freezing_completed" and observation.value.period_end is not None:
             time = observation.value.period_end
         return Stamp(time, of_observation(observation))
-    for procedure in reversed(_freezings(case)):
+    for procedure in reversed(freezings(case)):
         done = procedure.state is EventState.DONE
         when = {"freezing_start": procedure.start, "freezing_completed": procedure.end if done else None}
         moment = when.get(concept)
@@ -285,7 +278,7 @@ def _kept_records(case: Case) -> bool:
     course = case.chart.course
     if any(results(case, concept, COLLECTED, course.collections[-1:]) for concept in _RECORDS):
         return True
-    return bool(_freezings(case)) or identity(case, Stage.COLLECTION) is not None
+    return bool(freezings(case)) or identity(case, Stage.COLLECTION) is not None
 
 
 @rule(RULE)

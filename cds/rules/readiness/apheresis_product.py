@@ -16,7 +16,14 @@ from cds.engine.rule import rule
 from cds.rules.evidence import of_anchor, of_observation
 from cds.rules.readiness.checklist import NOTHING, Line, Status, checklist
 from cds.rules.readiness.phase import collected, infused
-from cds.rules.readiness.product import COLLECTED, collections, named_bag, newest_per_bag, results
+from cds.rules.readiness.product import (
+    COLLECTED,
+    collections,
+    named_bag,
+    newest_per_bag,
+    product_status,
+    results,
+)
 from fhir_mapping.chart import Amount, Anchor, Observation, Quantity, all_of
 
 RULE = "readiness.apheresis-product"
@@ -269,8 +276,7 @@ def apheresis_product(case: Case) -> Iterator[Finding]:
     counted = (_bags(case, taken, concept) for concept in ("product_viable_tnc", "product_viable_cd3"))
     known = _named(*counted, share, viability)
     nothing = not (tnc or cd3 or share or viability)
-    status = case.chart.latest("product_status")
-    if nothing and status is not None and not _MADE.isdisjoint(status.value.codes):
+    if nothing and not _MADE.isdisjoint(product_status(case).words):
         return
     lines = [
         _count_line(case, "tnc", "product_viable_tnc", tnc, known, p["min_viable_tnc"]),

@@ -13,7 +13,7 @@ from cds.engine.rule import rule
 from cds.rules.evidence import of_observation
 from cds.rules.readiness.checklist import NOTHING, Line, Status, checklist
 from cds.rules.readiness.phase import collected, infused
-from cds.rules.readiness.product import COLLECTED, results
+from cds.rules.readiness.product import COLLECTED, freezings, papers, results
 from fhir_mapping.chart import EventState, Observation
 
 RULE = "readiness.freezing-profile"
@@ -61,10 +61,8 @@ def _line(row: Mapping[str, Any], observation: Observation | None) -> Line:
 
 
 def _frozen(case: Case) -> bool:
-    procedures = case.chart.procedures.of("cryopreservation")
-    return bool(case.chart.series("freezing_completed")) or any(
-        p.state is EventState.DONE for p in procedures
-    )
+    ended = results(case, "freezing_completed", COLLECTED, case.chart.course.collections[-1:])
+    return bool(ended) or any(p.state is EventState.DONE for p in freezings(case))
 
 
 @rule(RULE)
@@ -72,7 +70,7 @@ def freezing_profile(case: Case) -> Iterator[Finding]:
     """One table of the seven steps; without a record of the run the curve is asked for."""
     if not collected(case) or infused(case):
         return
-    steps, attached = _steps(case), bool(case.chart.documents.of("freezing_step"))
+    steps, attached = _steps(case), bool(papers(case, "freezing_step"))
     if not steps and (attached or not _frozen(case)):
         return
     rows = case.p(RULE).table("steps")

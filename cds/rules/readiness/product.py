@@ -13,7 +13,8 @@ from datetime import timedelta
 from cards.finding import Evidence
 from cds.engine.case import Case
 from cds.rules.evidence import of_observation
-from fhir_mapping.chart import Anchor, Document, Observation
+from cds.rules.readiness.phase import collection_date
+from fhir_mapping.chart import Anchor, Document, Observation, Procedure
 
 COLLECTED = "apheresis_product"
 MANUFACTURED = "car_t_product"
@@ -47,6 +48,21 @@ def results(case: Case, concept: str, kind: str, since: tuple[Anchor, ...] = ())
     return tuple(found)
 
 
+def papers(case: Case, *concepts: str) -> tuple[Document, ...]:
+    """Documents on the product of this course; one older than its collection is of an earlier product."""
+    taken = case.chart.course.collections[-1:]
+    first = taken[0].when.first_date if taken and taken[0].when is not None else None
+    found = case.chart.documents.of(*concepts)
+    return tuple(d for d in found if first is None or d.when is None or d.when.date >= first)
+
+
+def freezings(case: Case) -> list[Procedure]:
+    """Freezing procedures since the last collection; an earlier one froze something else."""
+    day = collection_date(case)
+    dated = ((p, p.start or p.end) for p in case.chart.procedures.of("cryopreservation"))
+    return [p for p, when in dated if day is None or (when is not None and when.date >= day)]
+
+
 @dataclass(frozen=True, slots=True)
 class ProductStatus:
     """Where the product is; `words` empty: not on the chart."""
@@ -67,7 +83,7 @@ def product_status(case: Case) -> ProductStatus:
         return ProductStatus(frozenset(found[-1].value.codes), found[-1])
     product = case.chart.course.product
     concepts = INFUSIONS if product is None or not product.concept else (*INFUSIONS, product.concept)
-    delivered = [d for d in case.chart.documents.of(*concepts) if d.resource_type == "SupplyDelivery"]
+    delivered = [d for d in papers(case, *concepts) if d.resource_type == "SupplyDelivery"]
     return ProductStatus(frozenset({"received"}), delivery=delivered[-1]) if delivered else ProductStatus()
 
 

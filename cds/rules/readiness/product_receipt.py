@@ -37,6 +37,7 @@ from cds.rules.readiness.product import (
     MANUFACTURED,
     Release,
     bag_of,
+    papers,
     product_status,
     release_of,
     results,
@@ -86,9 +87,9 @@ def _file(case: Case) -> Line:
         for code in observation.value.codes:
             seen[code] = of_observation(observation)
     for name in _DOCUMENTS:
-        for document in case.chart.documents.of(name):
+        for document in papers(case, name):
             seen.setdefault(name, of_fact(document, name))
-    whole = [of_fact(d, "release_document") for d in case.chart.documents.of("release_document")]
+    whole = [of_fact(d, "release_document") for d in papers(case, "release_document")]
     missing = tuple(Missing(name) for name in _DOCUMENTS if name not in seen)
     evidence = (*seen.values(), *whole)
     if not seen:
@@ -128,12 +129,12 @@ def _papers(case: Case, release: Release, occasion: Occasion) -> Line | None:
         for code in observation.value.codes:
             seen[code] = of_observation(observation)
     for name in _PAPERS:
-        for document in case.chart.documents.of(name):
+        for document in papers(case, name):
             seen.setdefault(name, of_fact(document, name))
     consent = [o for o in _since(case, "consent_oos_product") if o.value.yes is not None]
     if consent and consent[-1].value.yes:
         seen.setdefault("patient_consent", of_observation(consent[-1]))
-    for document in case.chart.documents.of("consent_oos_product"):
+    for document in papers(case, "consent_oos_product"):
         seen.setdefault("patient_consent", of_fact(document, "consent_oos_product"))
     lacking = [name for name in _PAPERS if name not in seen]
     evidence = tuple(seen.values())

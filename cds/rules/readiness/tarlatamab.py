@@ -167,11 +167,11 @@ def _points(case: Case, start: Moment, record: DrugRecord | None, first: bool) -
     yield from _fresh_labs(case, start, first)
     if first:
         yield from _kidney(case)
-        yield from _liver_note(case)
+        yield from _liver_note(case, start)
     yield from _hydration(case, start)
     yield from _allergy(case)
     if first:
-        yield from _baseline_toxicity(case)
+        yield from _baseline_toxicity(case, start)
         yield from _live_vaccine(case, start)
 
 
@@ -195,8 +195,8 @@ def _line(case: Case) -> Iterator[Point]:
     """Relapsed or refractory, or any platinum before: either satisfies the indication."""
     lung = case.chart.conditions.of("sclc")
     relapsed = any(c.clinical_status in ("relapse", "recurrence") for c in lung)
-    response = case.chart.latest("disease_response")
-    relapsed = relapsed or (response is not None and not set(_RELAPSE).isdisjoint(response.value.codes))
+    responses = case.chart.series("disease_response")
+    relapsed = relapsed or any(not set(_RELAPSE).isdisjoint(o.value.codes) for o in responses)
     number = case.chart.latest("relapse_number")
     relapsed = relapsed or (number is not None and bool(number.value.number))
     refractory = case.chart.latest("refractory_disease")
@@ -350,10 +350,17 @@ def _kidney(case: Case) -> Iterator[Point]:
         yield Point("R11", Indicator.WARNING, msg("row.esrd", limit=p["esrd_egfr"]), evidence, values=values)
 
 
-def _liver_note(case: Case) -> Iterator[Point]:
+def _baseline(case: Case, concept: str, start: Moment) -> Observation | None:
+    """Newest result that still tells of the state before the first dose."""
+    newest = labs.newest(case, concept)
+    days = case.p(RULE).int("baseline_lab_max_age_days")
+    return newest if newest is not None and labs.is_fresh(newest.when, start, days) else None
+
+
+def _liver_note(case: Case, start: Moment) -> Iterator[Point]:
     p = case.p(RULE)
     for concept in labs.LIVER:
-        newest = labs.newest(case, concept)
+        newest = _baseline(case, concept, start)
         factor = p["bilirubin_note_uln" if concept == "bilirubin_total" else "transaminase_note_uln"]
         if newest is not None and times_uln(newest, factor):
             yield Point(
@@ -364,9 +371,9 @@ def _liver_note(case: Case) -> Iterator[Point]:
             )
 
 
-def _baseline_toxicity(case: Case) -> Iterator[Point]:
+def _baseline_toxicity(case: Case, start: Moment) -> Iterator[Point]:
     for concept in _BASELINE:
-        newest = labs.newest(case, concept)
+        newest = _baseline(case, concept, start)
         if newest is None:
             continue
         grade = grade_lab(newest).grade
@@ -392,12 +399,21 @@ def _baseline_toxicity(case: Case) -> Iterator[Point]:
 def _hydration(case: Case, start: Moment) -> Iterator[Point]:
     window = timedelta(hours=float(case.p(RULE)["hydration_hours"]))
     begin, end = start.earliest - window, start.latest
-    noted = [o for o in case.chart.series("hydration_adequate").between(begin, end) if o.value.yes]
-    given = [
-        d
-        for d in case.chart.administrations(*_FLUIDS)
-        if d.timing.first is not None and begin <= d.timing.first.latest and d.timing.first.earliest <= end
+    said = [
+        o.value.yes
+        for o in case.chart.series("hydration_adequate").between(begin, end)
+        if o.value.yes is not None
     ]
+    boluses = [p for p in case.chart.procedures.of("fluid_bolus") if p.state.begun]
+    spans = [
+        (d.timing.first, d.timing.last, d.state is DrugState.RUNNING)
+        for d in case.chart.administrations(*_FLUIDS)
+    ]
+    spans += [(p.start, p.end, p.state is EventState.RUNNING) for p in boluses]
+    given = any(
+        first is not None and first.earliest <= end and (running or (last or first).latest >= begin)
+        for first, last, running in spans
+    )
     dry = [c for c in case.chart.conditions.of("dehydration", "aki") if c.state is ConditionState.ACTIVE]
     if dry:
         concept = "dehydration" if "dehydration" in dry[0].concepts else "aki"
@@ -407,7 +423,7 @@ def _hydration(case: Case, start: Moment) -> Iterator[Point]:
             msg("row.dehydrated", name=Name(concept)),
             (facts.of_fact(dry[0], concept),),
         )
-    elif not noted and not given:
+    elif not (said[-1] if said else given):
         yield Point("R13", Indicator.INFO, msg("row.hydration"))
 
 

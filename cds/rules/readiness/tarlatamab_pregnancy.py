@@ -43,6 +43,7 @@ from cds.rules.bispecific.tarlatamab import (
 from fhir_mapping.chart import ConditionState, Observation, Result
 
 RULE = "readiness.tarlatamab-pregnancy"
+_LASTING = ("intrauterine_device", "tubal_sterilization")  # a procedure, or the device itself
 _TESTS = ("hcg_serum_qual", "hcg_serum_quant", "hcg_urine")
 
 
@@ -82,13 +83,15 @@ def _newest_test(case: Case) -> Observation | None:
 
 @once_per_case
 def pregnancy(case: Case) -> PregnancyState:
-    """Coded pregnancy beats the recorded status, which beats the newest test."""
+    """Coded pregnancy beats the recorded status, which beats the newest test; nothing older than a term."""
     test = _newest_test(case)
+    term = timedelta(days=case.p(RULE).int("pregnancy_longest_days"))
     for condition in case.chart.conditions.of("pregnancy"):
-        if condition.state is ConditionState.ACTIVE:
+        onset = condition.onset
+        recent = onset is None or onset.latest >= case.now - term
+        if condition.state is ConditionState.ACTIVE and recent:
             evidence = (Evidence(condition.reference, "pregnancy", effective=condition.onset),)
             return PregnancyState(Pregnancy.PREGNANT, evidence, test)
-    term = timedelta(days=case.p(RULE).int("pregnancy_longest_days"))
     status = case.chart.latest("pregnancy_status")
     if status is not None and status.when.latest >= case.now - term:
         said = _said(status)
@@ -163,8 +166,10 @@ def contraception(case: Case) -> Contraception:
             return Contraception.NOT_DOCUMENTED
     if case.chart.active_drugs("hormonal_contraceptive"):
         return Contraception.EFFECTIVE
-    placed = case.chart.procedures.of("intrauterine_device", "tubal_sterilization")
-    return Contraception.EFFECTIVE if any(p.state.begun for p in placed) else Contraception.NOT_DOCUMENTED
+    placed = any(p.state.begun for p in case.chart.procedures.of(*_LASTING))
+    if placed or case.chart.documents.of(*_LASTING):
+        return Contraception.EFFECTIVE
+    return Contraception.NOT_DOCUMENTED
 
 
 def protected_until(case: Case) -> date | None:
