@@ -13,6 +13,7 @@ from cards.orders import Codes, Desk
 from cards.sign_off import SignOff
 from cards.texts import Language
 from cards.writer import Writer
+from fhir_mapping.chart import Drafts
 
 
 class SourceInfo(Protocol):
@@ -54,8 +55,8 @@ class RuleInfo(Protocol):
 class RenderContext:
     """Everything about the request that a card depends on.
 
-    `drafts` are the hook's draft orders and appointments by `Type/id`, raw, for updates. `patient`,
-    `encounter` and `requester` are relative references. `now` is aware.
+    `drafts` are the hook's draft orders and appointments by `Type/id`, raw, for updates; `read` is what they
+    mean. `patient`, `encounter` and `requester` are relative references. `now` is aware.
     """
 
     language: Language
@@ -68,6 +69,7 @@ class RenderContext:
     patient: str
     sign_offs: Mapping[str, SignOff] = field(default_factory=dict)
     drafts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    read: Drafts = field(default_factory=Drafts)
     encounter: str = ""
     requester: str = ""
     max_cards: int = 10

@@ -19,7 +19,7 @@ SUMMARY_LIMIT = 139
 _ELLIPSIS = "…"
 _JOINER = "\u2060"  # invisible, no break: keeps "https://" from becoming a link in every Markdown dialect
 _MARKDOWN = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")  # an underscore within a word is a letter
-_LINE_START = re.compile(r"^(?:[#+\-=:]|\d+(?=[.)]))")
+_LINE_START = re.compile(r"^(?:[#=:]|\+(?=\s|$)|-(?=[\s-]|$)|\d+(?=[.)](?:\s|$)))")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _BACKTICKS = str.maketrans({"`": "'"})
 _DROPPED = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))

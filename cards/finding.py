@@ -218,7 +218,7 @@ class Evidence:
 @frozen
 class Missing:
     """A fact the rule needed. The engine sharpens `not-on-chart` to `not-fetched` and the like where the
-    chart knows why. `newest`: day (ISO 8601) of the newest value where there are some, none of which will do."""
+    chart knows why. `newest`: ISO day of the newest value where there are some, none of which will do."""
 
     concept: str
     reason: LossReason = LossReason.NOT_ON_CHART

@@ -24,7 +24,7 @@ from cards.finding import (
     ServiceProposal,
     VaccineProposal,
 )
-from cards.texts import COMMON, Language
+from cards.texts import Language
 from cards.writer import Writer, unit_symbol
 from fhir_mapping.chart import Amount, Route
 
@@ -463,7 +463,7 @@ def moved(resource: Mapping[str, Any], move: AppointmentMove, desk: Desk) -> Res
 
 
 def resource_text(resource: Mapping[str, Any], writer: Writer) -> str:
-    """What an order of the hook is called, as its own text or display says; else its type."""
+    """What an order of the hook is called, as its own text or display says; "" where it says nothing."""
     for key in ("medicationCodeableConcept", "code", "vaccineCode", "serviceType", "medicationReference"):
         concept = resource.get(key)
         if isinstance(concept, list):
@@ -477,4 +477,4 @@ def resource_text(resource: Mapping[str, Any], writer: Writer) -> str:
         for name in names:
             if isinstance(name, str) and name.strip():
                 return writer.escape(name[:120])
-    return writer.shown(str(resource.get("resourceType", "")), COMMON)
+    return ""

@@ -7,7 +7,7 @@ text cannot be built still gives a card with its values, so that no verdict is l
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid5
@@ -208,7 +208,7 @@ def _action(action: Action, rule: str, context: RenderContext) -> Card | None:
             draft = context.drafts.get(action.resource)
             if draft is None:
                 return None
-            what = Written(resource_text(draft, writer))
+            what = Written(_called(action.resource, draft, context))
             return {
                 "type": "delete",
                 "description": writer.common("action.delete", what=what),
@@ -222,9 +222,23 @@ def _action(action: Action, rule: str, context: RenderContext) -> Card | None:
                 resource = moved(draft, action.move, context.desk)
             except CannotMoveError:
                 return None
-            what = Written(resource_text(draft, writer))
+            what = Written(_called(action.move.resource, draft, context))
             return {
                 "type": "update",
                 "description": writer.common("action.update", what=what, when=action.move.start),
                 "resource": resource,
             }
+
+
+def _called(reference: str, draft: Mapping[str, Any], context: RenderContext) -> str:
+    """The order's own words, else our names of what its codes mean, else its type."""
+    writer, read = context.plain, context.read
+    own = resource_text(draft, writer)
+    if own:
+        return own
+    concepts = {c for drug in read.drugs.all if drug.reference == reference for c in drug.ingredients}
+    if not concepts:
+        services = [service.concepts for service in read.services.all if service.reference == reference]
+        concepts = set().union(*(found for found in services if len(found) == 1))
+    names = [writer.concept(concept) for concept in sorted(concepts)]
+    return writer.joined(names) or writer.escape(reference.partition("/")[0])

@@ -286,6 +286,7 @@ def _context(
         patient=f"Patient/{request.patient_id}",
         sign_offs=runtime.sign_offs,
         drafts={f"{r['resourceType']}/{r['id']}": r for r in hooked if _addressable(r)},
+        read=case.chart.drafts,
         encounter=f"Encounter/{request.encounter_id}" if request.encounter_id else "",
         requester=request.user_id if request.user_id.startswith("Practitioner") else "",
         max_cards=runtime.settings.max_cards,

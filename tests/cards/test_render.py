@@ -43,10 +43,13 @@ from cards.render import FINDING, OMITTED, card_of, render
 from cards.sign_off import SignOff
 from cards.texts import Language, TextError
 from fhir_mapping.chart import Amount, Flag, Loss, LossReason, Route, instant, whole_day
-from tests.cards.desk import NOW, RULE, Info, Parameter, context, faults
+from fhir_mapping.read import read_drafts
+from fhir_mapping.terminology import load
+from tests.cards.desk import NOW, RULE, ZONE, Info, Parameter, context, faults
 
 pytestmark = pytest.mark.usefixtures("example_texts")
 
+ATC = "http://www.whocc.no/atc"
 DRAFT = {
     "resourceType": "MedicationRequest",
     "id": "m1",
@@ -294,6 +297,24 @@ def test_a_delete_names_the_draft() -> None:
         "description": "Remove the draft order ‹b>bendamustine‹/b>",
         "resourceId": "MedicationRequest/m1",
     }
+
+
+@pytest.mark.parametrize(
+    ("coded", "called"),
+    [
+        ({"medicationCodeableConcept": {"coding": [{"system": ATC, "code": "H02AB02"}]}}, "dexamethasone"),
+        ({"medicationCodeableConcept": {"coding": [{"system": ATC, "code": "X99"}]}}, "MedicationRequest"),
+        ({}, "MedicationRequest"),
+    ],
+)
+def test_a_draft_without_words_is_called_by_what_its_codes_mean(
+    coded: dict[str, Any], called: str
+) -> None:
+    draft = {k: v for k, v in DRAFT.items() if k != "medicationCodeableConcept"} | coded
+    read = read_drafts([draft], patient_id="p1", now=NOW, zone=ZONE, terminology=load())
+    card = card_of(NOT_MET, context(drafts={"MedicationRequest/m1": draft}, read=read))
+    (action,) = card["suggestions"][0]["actions"]
+    assert action["description"] == f"Remove the draft order {called}"
 
 
 def test_a_suggestion_with_an_impossible_action_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
