@@ -32,7 +32,7 @@ from cards.finding import (
 from cds.rules.bispecific.agents import Ladder, Limit
 from cds.rules.bispecific.history import DoseEvent, Kind
 from cds.rules.bispecific.ladder import Due, OffLadder, OffReason, restart_label
-from cds.rules.bispecific.orders import CRITICAL_ROWS, Judged, Row, undated
+from cds.rules.bispecific.orders import CRITICAL_ROWS, Judged, Row, inexact, undated
 from fhir_mapping.chart import Amount, Dose, DrugRecord, LossReason
 
 CATALOGUE = "dosing.tarlatamab-step-up"
@@ -255,6 +255,8 @@ def _detail(
     )
     if undated(judged.planned):
         blocks.append(Bullet(m("detail.undated")))
+    elif inexact(judged.planned):
+        blocks.append(Bullet(m("detail.inexact-day", day=judged.planned.day)))
     if judged.off is not None:
         blocks.append(Bullet(m(f"off.{judged.off.reason.value}")))
     texts = _texts(ladder, judged, row)

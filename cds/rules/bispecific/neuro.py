@@ -40,7 +40,7 @@ class NeuroState:
     """`grade` now (None: cannot be graded), `ever` the worst grade recorded, `onset` of the open episode.
 
     `symptoms` are facts that ask for an ICE score; `ice` the newest total. `unresolved` an open ICANS
-    episode; `resolved` when the last one ended; `newest` the latest episode, open or not.
+    episode; `resolved` when the last one ended; `runs` all episodes, open or not.
     """
 
     grade: int | None
@@ -52,7 +52,16 @@ class NeuroState:
     symptoms: tuple[Evidence, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     clinician: bool = False
-    newest: Run | None = None
+    runs: tuple[Run, ...] = ()
+
+    @property
+    def newest(self) -> Run | None:
+        """The latest episode."""
+        return max(self.runs, key=lambda run: (run.onset.latest, run.worst), default=None)
+
+    def worst_since(self, start: datetime) -> int:
+        """Worst grade of the episodes that began since then; 0 none."""
+        return max((run.worst for run in self.runs if run.onset.latest >= start), default=0)
 
 
 def ice_total(score: Score) -> int | None:
@@ -142,14 +151,10 @@ def neuro_state(case: Case) -> NeuroState | None:
         tuple(_symptoms(case, since)),
         tuple(evidence),
         clinician,
-        max(
-            [
-                *_runs([(r.grade or 0, r.when) for r in recorded]),
-                *_runs(computed),
-                *(Run(c.onset, c.grade.value) for c in coded if c.onset is not None and c.grade is not None),
-            ],
-            key=lambda run: (run.onset.latest, run.worst),
-            default=None,
+        (
+            *_runs([(r.grade or 0, r.when) for r in recorded]),
+            *_runs(computed),
+            *(Run(c.onset, c.grade.value) for c in coded if c.onset is not None and c.grade is not None),
         ),
     )
 

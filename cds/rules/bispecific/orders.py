@@ -27,7 +27,7 @@ from cds.rules.bispecific.ladder import (
     restart_label,
     third_after_restart,
 )
-from fhir_mapping.chart import Dose, DrugRecord, DrugState, Flag, Timing
+from fhir_mapping.chart import Dose, DrugRecord, DrugState, Flag, Moment, Timing
 
 
 class Row(StrEnum):
@@ -113,11 +113,16 @@ class Judged:
 _HORIZON_DOSES = 6  # doses of an open-ended order that are checked
 
 
+def _day_of(moment: Moment, today: date) -> date:
+    """The planned day; of a month or a year the first day that is left."""
+    return moment.date if moment.day_known else min(max(moment.first_date, today), moment.date)
+
+
 def _days_of(timing: Timing, today: date) -> list[date]:
     """The days of one dosage instruction, one for each dose; without any date, today."""
-    days = [moment.date for moment in timing.doses]
+    days = [_day_of(moment, today) for moment in timing.doses]
     if not days:
-        days = [timing.first.date if timing.first is not None else today]
+        days = [today if timing.first is None else _day_of(timing.first, today)]
     if timing.ongoing and timing.interval_hours is not None and len(days) < _HORIZON_DOSES:
         step = max(1, round(float(timing.interval_hours) / 24))
         days += [days[-1] + timedelta(days=step * n) for n in range(1, _HORIZON_DOSES + 1)]
@@ -275,8 +280,8 @@ def _judge(ladder: Ladder, place: Place, planned: Planned, today: date, early_da
         return replace(base, row=Row.REPEAT, start=max(day, today))
     if third and gap is not None and gap < third.clear:
         return replace(base, row=Row.THIRD_OPEN, verified=False)
-    if due.on_schedule is not None and limit is None and day > due.on_schedule:
-        return replace(base, row=Row.LATE, late=(day - due.on_schedule).days)
+    if due.on_schedule is not None and limit is None and given_on > due.on_schedule:
+        return replace(base, row=Row.LATE, late=(given_on - due.on_schedule).days)
     return base
 
 
@@ -329,6 +334,11 @@ def _written_strength(record: DrugRecord) -> Decimal | None:
     return None
 
 
+def inexact(planned: Planned) -> bool:
+    """The order names a month or a year only."""
+    return Flag.PARTIAL_DATE in planned.record.timing.flags
+
+
 def undated(planned: Planned) -> bool:
     """The planned day is only the day of writing."""
     return Flag.AUTHORED_DATE in planned.record.timing.flags or not planned.record.timing.stated
@@ -340,6 +350,7 @@ __all__ = [
     "Judged",
     "Planned",
     "Row",
+    "inexact",
     "judge_orders",
     "label_after",
     "planned_order",

@@ -90,8 +90,10 @@ def _advice(case: Case, found: TarlatamabCrs, grade: int, reference: str) -> Fin
         blocks.append(Bullet(msg("after.1-late", hours=case.p(RULE).int("persist_hours"))))
     elif grade == 1 and late is None:
         blocks.append(Bullet(msg("onset-unknown", hours=case.p(RULE).int("persist_hours"))))
+    history = crs_history(case)
+    stopped = history is not None and history.ever >= 4
     if grade < 4:
-        blocks.append(Bullet(msg("hold")))
+        blocks.append(Bullet(msg("stopped-before" if stopped else "hold")))
     if grade >= 3:
         blocks.append(Bullet(msg("dose-source")))
     infected = bool(found.state.infections)
@@ -99,8 +101,7 @@ def _advice(case: Case, found: TarlatamabCrs, grade: int, reference: str) -> Fin
         blocks.append(Bullet(msg("serious-infection")))
     optional = grade == 2 or bool(late)
     suggestions, missing, doses = _orders(case, grade, bool(late), infected, blocks)
-    history = crs_history(case)
-    stop = grade >= 4 or (history is not None and history.ever >= 4)
+    stop = grade >= 4 or stopped
     values: dict[str, Scalar] = {
         "row": f"G{grade}",
         "column": column,
@@ -112,11 +113,12 @@ def _advice(case: Case, found: TarlatamabCrs, grade: int, reference: str) -> Fin
     if found.onset is not None and found.onset.exact:
         values["hours_since_onset"] = round((case.now - found.onset.earliest) / timedelta(hours=1))
     outcome = Outcome.STOP if stop else Outcome.ADVISE if grade >= 2 else Outcome.CONSIDER
+    key = "stop" if grade >= 4 else "advise-stopped" if stop else "advise"
     return Finding(
         rule=RULE,
         outcome=outcome,
         indicator=Indicator.CRITICAL if grade >= 3 else Indicator.WARNING,
-        summary=msg("summary.stop") if stop else msg("summary.advise", grade=grade),
+        summary=msg(f"summary.{key}", grade=grade),
         subject=reference,
         detail=tuple(blocks),
         grade=grade,

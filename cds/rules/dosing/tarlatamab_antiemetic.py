@@ -51,14 +51,18 @@ def _doses(case: Case) -> Iterator[Moment]:
 
 
 def _near(case: Case, record: DrugRecord, doses: list[Moment]) -> Moment | None:
-    first = record.timing.first
+    """The dose that the record is given around: one of its own lies near, or it runs on over it."""
+    timing = record.timing
+    first = timing.first
     if first is None:
         return None
     span = timedelta(hours=float(case.p(RULE)["around_dose_hours"]))
     for dose in doses:
-        gap = max(first.earliest - dose.latest, dose.earliest - first.latest, timedelta(0))
-        if gap <= span:
+        if timing.ongoing and first.earliest <= dose.latest:
             return dose
+        for own in timing.doses or (first,):
+            if max(own.earliest - dose.latest, dose.earliest - own.latest, timedelta(0)) <= span:
+                return dose
     return None
 
 
@@ -99,17 +103,25 @@ def _chemotherapy(case: Case, dose: Moment) -> bool:
 
 def _steroids(case: Case, doses: list[Moment]) -> Iterator[Finding]:
     """Dexamethasone labelled antiemetic where the step has no steroid."""
-    drafted = judged_drafts(case)
-    due = next_due(case)
-    label = drafted[0].label if drafted else "" if due is None else due.label
     steps = case.p("dosing.tarlatamab-concomitant").words("steroid_steps")
-    if not label or label in steps or crs_since_previous_dose(case) > 0:
+    if crs_since_previous_dose(case) > 0:
         return
     for record in case.judged_drugs("dexamethasone"):
-        labelled = "purpose_antiemetic" in record.purposes
         dose = _near(case, record, doses)
-        if labelled and _prophylaxis(record) and dose is not None and not _chemotherapy(case, dose):
+        if "purpose_antiemetic" not in record.purposes or not _prophylaxis(record) or dose is None:
+            continue
+        label = _label_of(case, dose)
+        if label and label not in steps and not _chemotherapy(case, dose):
             yield _finding(record, dose, "steroid")
+
+
+def _label_of(case: Case, dose: Moment) -> str:
+    """The step that a dose is: of a draft its own, else the next one due."""
+    for judged in judged_drafts(case):
+        if judged.planned.day == dose.date:
+            return judged.label
+    due = next_due(case)
+    return "" if due is None else due.label
 
 
 def _finding(record: DrugRecord, dose: Moment, row: str) -> Finding:

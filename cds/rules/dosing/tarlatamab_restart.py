@@ -36,19 +36,16 @@ RESTART = "dosing.tarlatamab-restart"
 def _not_tolerated(case: Case) -> Iterator[Finding]:
     """The 10 mg after a new first step needs that step to have been tolerated: no CRS or ICANS of grade 3
     or more since, also when it has resolved."""
-    neuro = neuro_state(case)
-    icans = 0
-    last = last_exposure(case)
-    if neuro is not None and last is not None:
-        recorded = [e.effective for e in neuro.evidence if e.effective is not None]
-        recent = [when for when in recorded if when.latest >= start_of(last, case.now)]
-        icans = neuro.ever if recent else 0
+    neuro, last = neuro_state(case), last_exposure(case)
+    if last is None:
+        return
+    icans = 0 if neuro is None else neuro.worst_since(start_of(last, case.now))
     worst = max(crs_since_previous_dose(case), icans)
     if worst < case.p(RESTART).int("not_tolerated_from_grade"):
         return
     for judged in under_judgement(case):
         place_before = judged.place
-        if judged.row not in (Row.CORRECT, Row.LATE) or place_before is None or last is None:
+        if judged.row not in (Row.CORRECT, Row.LATE) or place_before is None:
             continue
         if not (place_before.restarted and place_before.given == 1 and place_before.last == last.day):
             continue

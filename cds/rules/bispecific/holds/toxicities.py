@@ -25,7 +25,7 @@ def crs(case: Case) -> Iterator[HoldRow]:
             "C1",
             Action.STOP,
             msg("row.C1-stop"),
-            onset,
+            onset if history.last_grade >= 4 else None,
             evidence=evidence,
             values={"crs_grade": history.ever},
         )
