@@ -65,6 +65,15 @@ def recorded_grade(observation: Observation) -> int | None:
     return coded[0] if len(coded) == 1 else None
 
 
+def next_course_begun(case: Case) -> bool:
+    """Lymphodepletion of a further course has begun, its cells are not given yet."""
+    course = case.chart.course
+    first = course.ldc_first
+    return (
+        course.infused is None and first is not None and first.date is not None and first.date <= case.today
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """A clinician's grade at one time; `grade` None: coded without a grade."""

@@ -44,6 +44,11 @@ class WorkUp:
 _ORDERED_BEFORE = timedelta(days=14)
 
 
+def _stands(moment: Moment | None, since: datetime) -> bool:
+    """An order without a day, or of a day that can still lead to a result since then."""
+    return moment is None or moment.latest >= since - _ORDERED_BEFORE
+
+
 def _taken(observation: Observation) -> Moment:
     """Collection of the sample where it is known, else the time of the result."""
     if observation.specimen is not None and observation.specimen.collected is not None:
@@ -67,23 +72,25 @@ def look_for(case: Case, since: datetime, *concepts: str) -> WorkUp:
             when = _taken(observation)
             if when.latest >= since:
                 done.append((when.latest, when, observation.reference, concept))
-        ordered += [(o.when, o.reference, concept) for o in series.pending]
+        ordered += [(o.when, o.reference, concept) for o in series.pending if _stands(o.when, since)]
         for procedure in chart.procedures.of(concept):
             start = procedure.start
             if procedure.state.begun:
                 ongoing = procedure.state is EventState.RUNNING
                 if start is not None and (ongoing or start.latest >= since):
                     done.append((start.latest, start, procedure.reference, concept))
-            elif procedure.state is EventState.PLANNED:
+            elif procedure.state is EventState.PLANNED and _stands(start, since):
                 ordered.append((start, procedure.reference, concept))
         for document in chart.documents.of(concept):
             if document.pending:
-                ordered.append((document.when, document.reference, concept))
+                if _stands(document.when, since):
+                    ordered.append((document.when, document.reference, concept))
             elif document.when is not None and document.when.latest >= since:
                 done.append((document.when.latest, document.when, document.reference, concept))
         for order in (*chart.services.of(concept), *chart.drafts.services.of(concept)):
             if order.state in (EventState.ACTIVE, EventState.DRAFT):
-                ordered.append((order.when, order.reference, concept))
+                if order.ongoing or _stands(order.until or order.when, since):
+                    ordered.append((order.when, order.reference, concept))
             elif order.state is EventState.DONE and order.when is not None and order.when.latest >= since:
                 done.append((order.when.latest, order.when, order.reference, concept))
     if done:

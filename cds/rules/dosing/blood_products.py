@@ -30,7 +30,7 @@ from cds.engine.case import Case, once_per_case
 from cds.engine.rule import rule
 from cds.rules.evidence import of_anchor
 from cds.rules.grading.iec_hs_episode import bleeding_now
-from fhir_mapping.chart import Anchor, DrugRecord, DrugState, EventState, ServiceOrder
+from fhir_mapping.chart import Anchor, DrugState, EventState, Moment, ServiceOrder
 from fhir_mapping.product_words import stated_attributes
 
 RULE = "dosing.blood-products"
@@ -44,30 +44,50 @@ class Place(StrEnum):
     AFTER = "after"
 
 
+_NEAREST = (Place.INSIDE, Place.AFTER, Place.OUTSIDE)
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
-    """First and last day of irradiated products; `last` None while the infusion has no day."""
+    """First and last day of irradiated products; `first` None: begun already, or no day is known; `last` None
+    while the infusion has no day."""
 
     first: date | None
     last: date | None
     estimated: bool  # no collection date: taken from the plan
     evidence: tuple[Evidence, ...]
 
-    def place(self, day: date, shown_to: date | None) -> Place:
+    def place(self, day: date, shown_after: timedelta) -> Place:
         if self.first is not None and day < self.first:
             return Place.OUTSIDE
         if self.last is None or day <= self.last:
             return Place.INSIDE
-        return Place.AFTER if shown_to is not None and day <= shown_to else Place.OUTSIDE
+        return Place.AFTER if day <= self.last + shown_after else Place.OUTSIDE
 
 
 def _dated(anchor: Anchor | None) -> date | None:
     return None if anchor is None else anchor.date
 
 
+def windows(case: Case) -> tuple[Window, ...]:
+    """The window of the course under way, then that of the one before it, which a new plan does not end."""
+    return tuple(w for w in (_window(case), _earlier_window(case)) if w is not None)
+
+
 @once_per_case
-def window(case: Case) -> Window | None:
-    """None without a CAR-T course."""
+def _earlier_window(case: Case) -> Window | None:
+    """From the last infusion before the course that is only planned."""
+    course = case.chart.course
+    if course.infused is not None or course.last_infused is None or course.last_day0 is None:
+        return None
+    last = course.last_day0 + timedelta(days=case.p(RULE).int("after_infusion_days"))
+    evidence = (of_anchor(course.last_infused, "car_t_infusion"),)
+    return Window(None, last, False, evidence)
+
+
+@once_per_case
+def _window(case: Case) -> Window | None:
+    """None without a CAR-T course under way or infused."""
     course = case.chart.course
     if not (course.candidate or course.infused is not None):
         return None
@@ -114,13 +134,13 @@ def _orders(case: Case) -> Iterator[Ordered]:
         if found is not None:
             row, named = found
             irradiated = named or "irradiated" in order.details | stated_attributes(order.text)
-            yield Ordered(order.reference, row, _day(case, order), irradiated, _units(order))
+            yield Ordered(order.reference, row, _given_on(case, order.when), irradiated, _units(order))
     for drug in drugs:
         found = _row(case, drug.concepts)
         if found is not None:
             row, named = found
             irradiated = named or "irradiated" in stated_attributes(drug.name)
-            yield Ordered(drug.reference, row, _drug_day(case, drug), irradiated, None)
+            yield Ordered(drug.reference, row, _given_on(case, drug.timing.first), irradiated, None)
 
 
 def _units(order: ServiceOrder) -> int | None:
@@ -130,12 +150,11 @@ def _units(order: ServiceOrder) -> int | None:
     return ceil(order.quantity.value)
 
 
-def _day(case: Case, order: ServiceOrder) -> date:
-    return case.today if order.when is None else order.when.date
-
-
-def _drug_day(case: Case, drug: DrugRecord) -> date:
-    return case.today if drug.timing.first is None else drug.timing.first.date
+def _given_on(case: Case, planned: Moment | None) -> date:
+    """The planned day; an order in force whose day is over is given today at the earliest."""
+    if planned is None:
+        return case.today
+    return planned.date if case.ordering else max(planned.date, case.today)
 
 
 def _replace(order: Ordered) -> tuple[Suggestion, ...]:
@@ -195,14 +214,14 @@ def _card(
 @rule(RULE)
 def check_blood_products(case: Case) -> Iterator[Finding]:
     """One card per product order that is not irradiated in the window, or of several red-cell units."""
-    span = window(case)
-    if span is None:
+    spans = windows(case)
+    if not spans or case.chart.patient.deceased:
         return
     p = case.p(RULE)
-    extra = p.int("shown_after_days") - p.int("after_infusion_days")
-    shown_to = None if span.last is None else span.last + timedelta(days=extra)
+    extra = timedelta(days=p.int("shown_after_days") - p.int("after_infusion_days"))
     for order in _orders(case):
-        place = span.place(order.day, shown_to)
+        places = [(span, span.place(order.day, extra)) for span in spans]
+        span, place = min(places, key=lambda found: _NEAREST.index(found[1]))
         if place is Place.OUTSIDE:
             continue
         name = Name(str(order.row["product"]))

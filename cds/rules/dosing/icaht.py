@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 
 from cards.finding import (
@@ -27,7 +27,13 @@ from cards.finding import (
 )
 from cds.engine.case import Case, once_per_case
 from cds.engine.rule import rule
-from cds.rules.after_cart import dosing_weight, recorded_grades, therapy_start, unread_dose
+from cds.rules.after_cart import (
+    dosing_weight,
+    next_course_begun,
+    recorded_grades,
+    therapy_start,
+    unread_dose,
+)
 from cds.rules.dosing.gcsf import (
     DAILY,
     RULE,
@@ -47,7 +53,7 @@ from cds.rules.grading.hlh_compare import Pathway, comparison
 from cds.rules.grading.icaht_episode import icaht_now
 from cds.rules.grading.icaht_risk import Risk, icaht_risk
 from cds.rules.grading.iec_hs_episode import Status, iec_hs_now
-from fhir_mapping.chart import Amount, ConditionState, DrugRecord, Route, ServiceOrder
+from fhir_mapping.chart import Amount, ConditionState, DrugRecord, EventState, Route, ServiceOrder
 
 Value = str | int | bool | Decimal
 TPO = ("class_thrombopoietic", "romiplostim", "eltrombopag", "avatrombopag")
@@ -121,6 +127,26 @@ def _low(case: Case) -> bool | None:
     return None if count is None else count.below(case.p(RULE)["therapeutic_below"])
 
 
+def _boost_fits(case: Case, day: int) -> bool:
+    """Grade, day and stored cells (or storage unknown) allow a stem-cell boost where G-CSF failed."""
+    p = case.p(RULE)
+    severe = _worst_grade(case) >= p.int("boost_from_grade")
+    return severe and day > p.int("boost_after_day") and _stored_cells(case) is not False
+
+
+def _done(case: Case, since: date, concept: str) -> bool:
+    """A procedure of this course."""
+    found = case.chart.procedures.of(concept)
+    return any(p.state.begun and p.start is not None and p.start.date >= since for p in found)
+
+
+def _searching(case: Case) -> bool:
+    """A donor search is on the chart: ordered or done (X11)."""
+    orders = case.chart.services.of("donor_search")
+    ordered = any(order.state in (EventState.ACTIVE, EventState.DONE) for order in orders)
+    return ordered or any(p.state.begun for p in case.chart.procedures.of("donor_search"))
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One applicable row of the table."""
@@ -146,8 +172,7 @@ def steps(case: Case) -> tuple[Step, ...]:
         and _worst_grade(case) >= p.int("transplant_grade")
     ):
         found.append(Step("9", Indicator.CRITICAL))
-    severe = _worst_grade(case) >= p.int("boost_from_grade")
-    if unresponsive and day > p.int("boost_after_day") and severe and _stored_cells(case) is not False:
+    if unresponsive and _boost_fits(case, day) and not _done(case, day0, "stem_cell_boost"):
         found.append(Step("8", Indicator.CRITICAL))
     if unresponsive and day >= p.int("tpo_from_day"):
         found.append(Step("7", Indicator.WARNING))
@@ -211,7 +236,7 @@ def _suggestions(case: Case, found: tuple[Step, ...]) -> tuple[tuple[Suggestion,
         orders, lacking = _gcsf_order(case, recommended="3" in rows and "5" not in rows)
         suggestions += orders
         missing += lacking
-    if "9" in rows:
+    if "9" in rows and not _searching(case):
         search = Create(ServiceProposal("donor_search", case.today))
         suggestions.append(Suggestion("donor-search", msg("suggest.donor-search"), (search,)))
     if "8" in rows and _stored_cells(case):
@@ -353,7 +378,9 @@ def _check_tpo(case: Case, draft: DrugRecord) -> Finding:
 
 
 def _check_boost(case: Case, draft: ServiceOrder) -> Finding:
-    if any(step.row == "8" for step in steps(case)) and _stored_cells(case):
+    day = case.chart.course.last_day(case.today) or 0
+    failed = _low(case) is True and refractory(case) is True
+    if failed and _boost_fits(case, day) and _stored_cells(case):
         return _checked(draft, Outcome.PASS, None, msg("order.pass"), case, "8")
     return _checked(draft, Outcome.REVIEW, Indicator.WARNING, msg("order.boost"), case, "8-not-met")
 
@@ -361,7 +388,7 @@ def _check_boost(case: Case, draft: ServiceOrder) -> Finding:
 @rule(RULE)
 def treat_icaht(case: Case) -> Iterator[Finding]:
     """Advice beside the ICAHT grade; on order hooks, the order itself."""
-    if case.chart.course.last_infused is None:
+    if case.chart.course.last_infused is None or case.chart.patient.deceased or next_course_begun(case):
         return
     if not case.ordering:
         yield from _advice(case)

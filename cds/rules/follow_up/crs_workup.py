@@ -28,14 +28,15 @@ from cds.rules.grading.crs import evidence as crs_evidence
 from cds.rules.grading.crs_episode import CrsState, Gate, crs_applies, crs_at, crs_now
 from cds.rules.grading.fever import hours
 from cds.rules.work_up import Found, WorkUp, look_for
-from fhir_mapping.chart import Condition, ConditionState
+from fhir_mapping.chart import ConditionState, Moment
 
 RULE = "follow-up.crs-workup"
 _INJURIES = ("shock", "organ_failure", "aki", "vod", "heart_failure")
+_SUPPORT = ("dialysis", "hemodialysis", "peritoneal_dialysis", "mechanical_ventilation", "ecmo")
 
 
-def _organ_injury(case: Case) -> Condition | None:
-    """New organ injury since the infusion (T18)."""
+def _organ_injury(case: Case) -> Moment | None:
+    """Onset of a new organ injury since the infusion, or of the first support of an organ (T18)."""
     start = therapy_start(case)
     window = hours(case.p(RULE)["stale_sign_hours"])
     for condition in case.chart.conditions.of(*_INJURIES):
@@ -43,11 +44,18 @@ def _organ_injury(case: Case) -> Condition | None:
         if condition.state is not ConditionState.ACTIVE or onset is None or start is None:
             continue
         if onset.latest >= max(start, case.now - window):
-            return condition
+            return onset
+    if start is None:
+        return None
+    for support in _SUPPORT:
+        begun = [p.start for p in case.chart.procedures.of(support) if p.state.begun and p.start is not None]
+        first = min(begun, key=lambda moment: moment.latest, default=None)
+        if first is not None and first.latest >= max(start, case.now - window):
+            return first
     return None
 
 
-def _began(case: Case, state: CrsState, injury: Condition | None) -> datetime | None:
+def _began(case: Case, state: CrsState, injury: Moment | None) -> datetime | None:
     """Onset that the work-up is timed by: the episode's, else the first sign; None where nothing is wrong."""
     if state.gate is not Gate.RESOLVED and state.episode is not None and (state.present or state.signs):
         onset = state.episode.onset
@@ -56,9 +64,7 @@ def _began(case: Case, state: CrsState, injury: Condition | None) -> datetime | 
         return state.bp.pressure.when.earliest
     if state.signs:
         return case.now
-    if injury is not None and injury.onset is not None:
-        return injury.onset.earliest
-    return None
+    return None if injury is None else injury.earliest
 
 
 def unstable(case: Case, state: CrsState) -> bool:
@@ -95,7 +101,7 @@ def _items(case: Case, state: CrsState, since: datetime) -> Iterator[tuple[WorkU
 @rule(RULE)
 def work_up_crs(case: Case) -> Iterator[Finding]:
     """A checklist: what the chart does not show, in CRS or with a sign that should raise its suspicion."""
-    if not crs_applies(case):
+    if not crs_applies(case) or case.chart.patient.deceased:
         return
     state = crs_now(case)
     began = _began(case, state, _organ_injury(case))

@@ -28,11 +28,13 @@ from cds.engine.rule import rule
 from cds.rules.after_cart import in_icu
 from cds.rules.dosing.steroid_course import steroid_in_force
 from cds.rules.evidence import of_fact, of_observation
+from cds.rules.follow_up.prophylaxis import drug_use
+from cds.rules.follow_up.prophylaxis_antifungal import ANTIFUNGALS
 from cds.rules.grading.fever import hours
 from cds.rules.grading.icans import evidence as icans_evidence
 from cds.rules.grading.icans_episode import Domain, IcansState, icans_now
 from cds.rules.work_up import Found, WorkUp, look_for
-from fhir_mapping.chart import ConditionState
+from fhir_mapping.chart import ConditionState, reaches_the_body
 
 RULE = "follow-up.icans-workup"
 
@@ -70,18 +72,19 @@ def lumbar_puncture_blocks(case: Case, state: IcansState) -> tuple[tuple[str, Ev
 
 
 def _antifungal(case: Case) -> WorkUp:
-    for record in case.chart.active_drugs("class_antimycotics", "class_azole_antifungals"):
-        return WorkUp(Found.DONE, "class_antimycotics", record.timing.first, record.reference)
-    for record in case.chart.drafts.drugs.of("class_antimycotics", "class_azole_antifungals"):
-        return WorkUp(Found.ORDERED, "class_antimycotics", record.timing.first, record.reference)
-    return WorkUp(Found.NOT_FOUND, "class_antimycotics")
+    for record in drug_use(case, *ANTIFUNGALS).active:
+        return WorkUp(Found.DONE, ANTIFUNGALS[0], record.timing.first, record.reference)
+    for record in case.chart.drafts.drugs.of(*ANTIFUNGALS):
+        if reaches_the_body(record.route):
+            return WorkUp(Found.ORDERED, ANTIFUNGALS[0], record.timing.first, record.reference)
+    return WorkUp(Found.NOT_FOUND, ANTIFUNGALS[0])
 
 
 @rule(RULE)
 def work_up_icans(case: Case) -> Iterator[Finding]:
     """A checklist while ICANS is grade 1 or more."""
     state = icans_now(case)
-    if state is None or not state.low:
+    if state is None or not state.low or case.chart.patient.deceased:
         return
     p = case.p(RULE)
     begun = state.onset.earliest if state.onset is not None else case.now

@@ -31,23 +31,24 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.after_cart import therapy_start
 from cds.rules.evidence import of_fact, of_observation
+from cds.rules.follow_up.response import relapse
 from cds.rules.grading.hlh_signs import criteria, ferritin_evidence
 from cds.rules.grading.iec_hs_episode import IecHsState, Status, iec_hs_now
 from cds.rules.work_up import Found, WorkUp, look_for
 from fhir_mapping.chart import ConditionState, Observation, Result
 
 RULE = "follow-up.iec-hs-workup"
-# shown as; every group must be there; any of the names of a group will do
-DAILY: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
-    ("cbc_panel", (("wbc",), ("hemoglobin",), ("platelets",))),
-    ("anc", (("anc",),)),
-    ("pt", (("pt", "inr"),)),
-    ("aptt", (("aptt",),)),
-    ("fibrinogen", (("fibrinogen",),)),
-    ("alt", (("alt", "ast"),)),
-    ("bilirubin_total", (("bilirubin_total",),)),
-    ("creatinine", (("creatinine",),)),
-    ("ferritin", (("ferritin",),)),
+# shown as; every group must be there, any of the names of a group will do; or the panel as a whole
+DAILY: tuple[tuple[str, tuple[tuple[str, ...], ...], str], ...] = (
+    ("cbc_panel", (("wbc",), ("hemoglobin",), ("platelets",)), "cbc_panel"),
+    ("anc", (("anc", "alc"),), ""),
+    ("pt", (("pt", "inr"),), ""),
+    ("aptt", (("aptt",),), ""),
+    ("fibrinogen", (("fibrinogen",),), ""),
+    ("alt", (("alt", "ast"),), "metabolic_panel"),
+    ("bilirubin_total", (("bilirubin_total",),), "metabolic_panel"),
+    ("creatinine", (("creatinine",),), "metabolic_panel"),
+    ("ferritin", (("ferritin",),), ""),
 )
 VIRUSES = (
     "hsv_pcr",
@@ -84,8 +85,8 @@ def _daily(case: Case) -> tuple[WorkUp, ...]:
     """Each daily test: done within the day, ordered within it, or overdue."""
     since = case.now - timedelta(hours=case.p(RULE).int("daily_hours"))
     found = []
-    for shown_as, groups in DAILY:
-        panel = look_for(case, since, "cbc_panel") if shown_as == "cbc_panel" else None
+    for shown_as, groups, panel_name in DAILY:
+        panel = look_for(case, since, panel_name) if panel_name else None
         parts = [look_for(case, since, *names) for names in groups]
         oldest = min(
             (p for p in parts if p.found is Found.DONE and p.when is not None),
@@ -94,6 +95,9 @@ def _daily(case: Case) -> tuple[WorkUp, ...]:
         )
         if all(p.found is Found.DONE for p in parts) and oldest is not None:
             found.append(WorkUp(Found.DONE, shown_as, oldest.when, oldest.reference))
+            continue
+        if panel is not None and panel.found is Found.DONE:
+            found.append(WorkUp(Found.DONE, shown_as, panel.when, panel.reference))
             continue
         ordered = [p for p in (*parts, *((panel,) if panel is not None else ())) if _fresh_order(p, since)]
         whole = panel is not None and panel in ordered
@@ -123,8 +127,12 @@ def _causes(case: Case, since: datetime) -> Iterator[Cause]:
     start = therapy_start(case)
     response = case.chart.latest("disease_response")
     current = response is not None and start is not None and response.when.latest >= start
-    if response is not None and current and _PROGRESSION & set(response.value.codes):
-        yield Cause("disease_response", of_observation(response))
+    coded = relapse(case)
+    if response is not None and current and response.value.codes:
+        if _PROGRESSION & set(response.value.codes):
+            yield Cause("disease_response", of_observation(response))
+    elif coded is not None:
+        yield Cause("disease_response", coded.evidence)
     for condition in case.chart.conditions.of("ptld", "second_malignancy"):
         if condition.state is ConditionState.ACTIVE:
             concept = "ptld" if "ptld" in condition.concepts else "second_malignancy"
@@ -145,7 +153,11 @@ def _ferritin_gap_days(case: Case) -> int:
 def work_up_iec_hs(case: Case) -> Iterator[Finding]:
     """A checklist while IEC-HS is at least possible."""
     state = iec_hs_now(case)
-    if state is None or not (state.open_episode or state.status.rank >= Status.POSSIBLE.rank):
+    if (
+        state is None
+        or case.chart.patient.deceased
+        or not (state.open_episode or state.status.rank >= Status.POSSIBLE.rank)
+    ):
         return
     p = case.p(RULE)
     since = state.onset - timedelta(days=p.int("virus_days"))

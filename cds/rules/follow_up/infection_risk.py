@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from cards.finding import (
     Bullet,
@@ -21,7 +22,7 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules import evidence
-from cds.rules.after_cart import coded_episodes, doses_since, recorded_grades, therapy_start
+from cds.rules.after_cart import coded_episodes, recorded_grades, therapy_start
 from cds.rules.follow_up.b_cell_recovery import Share, b_cells
 from cds.rules.follow_up.neutropenia import current_anc
 from cds.rules.grading.crs_episode import crs_applies, crs_now, worst_grade
@@ -146,23 +147,28 @@ def _toxicity(case: Case) -> Factor:
 
 
 def _treatment(case: Case) -> Factor:
-    """Tocilizumab since the infusion, or a steroid given for CRS or ICANS."""
+    """Tocilizumab since the infusion, or a steroid given for CRS or ICANS; a steroid of that time without a
+    reason leaves it open."""
     since = therapy_start(case)
     if since is None:
         return _factor("treatment", False, drugs=Items(()))
-    used = list(doses_since(case, since, "tocilizumab"))
+    used = [
+        d
+        for d in case.chart.drugs.of("tocilizumab")
+        if d.given and d.timing.first is not None and since <= d.timing.first.latest <= case.now
+    ]
+    last_day, unexplained = case.p("grading.crs").int("last_day"), False
     for record in systemic_steroids(case):
         first = record.timing.first
-        taken = record.given or record.in_force
-        if (
-            taken
-            and first is not None
-            and first.latest >= since
-            and not record.reasons.isdisjoint(_TOXICITIES)
-        ):
+        if not (record.given or record.in_force) or first is None or first.latest < since:
+            continue
+        if not record.reasons.isdisjoint(_TOXICITIES):
             used.append(record)
+        elif not record.reasons and not record.purposes and (first.date - since.date()).days <= last_day:
+            unexplained = True
     facts = tuple(evidence.of_drug(record) for record in used)
-    return _factor("treatment", bool(used), facts, drugs=drug_names(used))
+    present = True if used else None if unexplained else False
+    return _factor("treatment", present, facts, drugs=drug_names(used))
 
 
 def _neutrophils(case: Case) -> Factor:
@@ -177,7 +183,9 @@ def _neutrophils(case: Case) -> Factor:
 def _cd4(case: Case) -> Factor:
     """Low CD4 later than the given number of days after infusion."""
     p = case.p(RULE)
-    newest = case.chart.series("cd4_abs").latest(case.now, None, lambda o: o.value.quantity is not None)
+    newest = case.chart.series("cd4_abs").latest(
+        case.now, timedelta(days=p.int("immune_age_days")), lambda o: o.value.quantity is not None
+    )
     start = case.chart.course.last_day0
     if newest is None or newest.value.quantity is None or start is None:
         return _factor("cd4", None, lacks=("cd4_abs",), cd4="", days=p.int("prolonged_days"))
@@ -199,22 +207,20 @@ def _humoral(case: Case) -> Factor:
     p = case.p(RULE)
     start = case.chart.course.last_day0
     cells = b_cells(case)
-    igg = case.chart.series("igg").latest(case.now, None, lambda o: o.value.quantity is not None)
+    current = timedelta(days=p.int("immune_age_days"))
+    igg = case.chart.series("igg").latest(case.now, current, lambda o: o.value.quantity is not None)
+    sample = next((s for s in cells.samples[-1:] if case.today - s.day <= current), None)
     limit = Amount(p["igg_mg_dl"], "mg/dL")
     low = None if igg is None or igg.value.quantity is None else igg.value.quantity.at_most(limit.value)
     facts = (
-        *(cells.samples[-1].evidence if cells.samples else ()),
+        *(sample.evidence if sample is not None else ()),
         *((evidence.of_observation(igg),) if igg is not None else ()),
     )
-    late = (
-        bool(cells.samples)
-        and start is not None
-        and ((cells.samples[-1].day - start).days > p.int("prolonged_days"))
-    )
+    early = sample is not None and start is not None and (sample.day - start).days <= p.int("prolonged_days")
     aplasia: bool | None = cells.aplasia
-    if cells.state in (None, Share.UNDETERMINED):
+    if cells.state is Share.UNDETERMINED or (sample is None and cells.state is not Share.RECOVERED):
         aplasia = None
-    if low is False or aplasia is False or (cells.samples and not late):
+    if low is False or aplasia is False or early:
         return _factor("humoral", False, facts, limit=limit)
     if low is True and aplasia:
         return _factor("humoral", True, facts, limit=limit)

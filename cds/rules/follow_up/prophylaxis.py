@@ -10,7 +10,7 @@ from enum import StrEnum
 from cards.finding import Bullet, Evidence, Finding, Missing, Outcome, Scalar, msg
 from cds.engine.case import Case
 from cds.rules import evidence
-from cds.rules.after_cart import INFECTIONS
+from cds.rules.after_cart import INFECTIONS, next_course_begun
 from cds.rules.body_size import is_adult
 from cds.rules.steroids import active_on
 from cds.rules.unread import ORDERS, unread
@@ -39,9 +39,14 @@ def begun(case: Case) -> bool:
     return first is not None and first.date is not None and first.date <= case.today
 
 
+def current_day0(case: Case) -> date | None:
+    """D0 of the course under way; None from the lymphodepletion of a further course to its infusion."""
+    return None if next_course_begun(case) else case.chart.course.last_day0
+
+
 def start_evidence(case: Case) -> tuple[Evidence, ...]:
     course = case.chart.course
-    if course.last_infused is not None:
+    if course.last_infused is not None and not next_course_begun(case):
         return (evidence.of_anchor(course.last_infused, "car_t_infusion"),)
     if course.ldc_first is not None:
         return (evidence.of_anchor(course.ldc_first, "lymphodepletion"),)
@@ -86,9 +91,8 @@ def _given_lately(record: DrugRecord, today: date, days: int) -> bool:
 def course_floor(case: Case) -> date | None:
     """Use before this day belongs to an earlier time: 30 days before lymphodepletion or infusion."""
     course = case.chart.course
-    anchors = [
-        a.date for a in (course.ldc_first, course.last_infused) if a is not None and a.date is not None
-    ]
+    begun_by = (course.ldc_first,) if next_course_begun(case) else (course.ldc_first, course.last_infused)
+    anchors = [a.date for a in begun_by if a is not None and a.date is not None]
     return min(anchors) - timedelta(days=30) if anchors else None
 
 
@@ -130,6 +134,13 @@ def drug_use(case: Case, *drugs: str, recent_days: int = 1) -> DrugUse:
     return DrugUse(Use.NEVER)
 
 
+def replaced(case: Case, *drugs: str) -> bool:
+    """Another drug of the group takes the place of those that end: drafted beside them, or in use."""
+    drafted = any(d.state is DrugState.DRAFT for d in case.chart.drafts.drugs.of(*drugs))
+    ended = {drug for d in case.ending_drugs(*drugs) for drug in d.ingredients}
+    return drafted or any(ended.isdisjoint(r.ingredients) for r in drug_use(case, *drugs).active)
+
+
 @dataclass(frozen=True, slots=True)
 class Stop:
     """The stop predicate. `months_over`, `cd4_over` None: cannot be told. `from_day`: first day on which the
@@ -155,12 +166,12 @@ class Stop:
 def stop_predicate(case: Case, rule_id: str) -> Stop:
     """12 months after infusion reached, and CD4 above the limit on a value that is not too old."""
     p = case.p(rule_id)
-    start = case.chart.course.last_day0
+    start = current_day0(case)
     from_day = None if start is None else add_months(start, p.int("stop_months"))
     if from_day is not None:
         months: bool | None = case.today >= from_day
     else:
-        months = None if case.chart.course.infused_date_unknown else False
+        months = None if case.chart.course.infused_date_unknown and not next_course_begun(case) else False
     series = case.chart.series("cd4_abs")
     newest = series.latest(case.now, None, lambda o: o.value.quantity is not None)
     missing: tuple[Missing, ...] = ()

@@ -28,6 +28,7 @@ class Situation:
     long_days: int  # days with ANC below the very low limit
     cautions: tuple[Bullet, ...]
     colonised: bool  # with multidrug-resistant bacteria
+    allergic: bool  # to a fluoroquinolone
     evidence: tuple[Evidence, ...]
     values: dict[str, Scalar] = field(default_factory=dict)
 
@@ -56,10 +57,13 @@ def situation(case: Case) -> Situation:
             cautions.append(Bullet(msg("caution.colonised")))
             shown.append(evidence.of_observation(newest))
     colonised = bool(cautions)
+    allergic = bool(case.chart.allergy_to(*QUINOLONES, "levofloxacin", "ciprofloxacin"))
+    if allergic:
+        cautions.append(Bullet(msg("caution.allergy")))
     if case.facility.high_mdr_rate:
         cautions.append(Bullet(msg("caution.local-rate")))
     high = None if risk is Risk.UNKNOWN else risk.high
-    return Situation(high, count, long_days, tuple(cautions), colonised, tuple(shown), values)
+    return Situation(high, count, long_days, tuple(cautions), colonised, allergic, tuple(shown), values)
 
 
 @rule(RULE)
@@ -147,7 +151,10 @@ def _orders(case: Case) -> Iterator[Finding]:
         elif low is None:
             outcome, indicator, row = Outcome.CANNOT_CHECK, Indicator.INFO, "anc-unknown"
             summary, missing = msg("summary.order-anc-unknown"), (Missing("anc"),)
-        if now.cautions and outcome is not Outcome.REVIEW:
+        if now.allergic:
+            outcome, indicator, row = Outcome.CONTRAINDICATED, Indicator.CRITICAL, "allergy"
+            summary, missing = msg("summary.order-allergy"), ()
+        elif now.cautions and outcome is not Outcome.REVIEW:
             outcome, indicator, row = Outcome.CAUTION, Indicator.WARNING, "mdr"
             summary = msg("summary.order-mdr")
         yield Finding(

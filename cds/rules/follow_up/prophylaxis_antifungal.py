@@ -34,6 +34,7 @@ from cds.rules.follow_up.prophylaxis import (
     Use,
     adult,
     begun,
+    current_day0,
     drug_use,
     for_treatment,
     orders_unread,
@@ -82,8 +83,8 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class SteroidRun:
-    """Systemic steroid running now. `hours`: least length of the unbroken run; `exact`: its start has an
-    hour."""
+    """Systemic steroid running now, or ended lately. `hours`: least time since the unbroken run began;
+    `exact`: its start has an hour; `days`: its length."""
 
     records: tuple[DrugRecord, ...]
     hours: float
@@ -91,13 +92,18 @@ class SteroidRun:
     days: int
 
 
-def steroid_run(case: Case) -> SteroidRun | None:
-    """The unbroken run of systemic corticosteroid up to now; replacement, premedication and antiemetic
-    single doses are left out. Doses at most `steroid_gap_hours` apart are one run."""
+def _is_replacement(record: DrugRecord, case: Case) -> bool:
+    return any(steroids.replaces(record, drug, case) for drug in record.ingredients)
+
+
+def steroid_run(case: Case, ended_within: timedelta = timedelta(0)) -> SteroidRun | None:
+    """The unbroken run of systemic corticosteroid up to now, or one that ended `ended_within` of now;
+    replacement, premedication and antiemetic single doses are left out. Doses at most `steroid_gap_hours`
+    apart are one run."""
     gap = timedelta(hours=float(case.p(RULE)["steroid_gap_hours"]))
     spans: list[tuple[datetime, datetime, bool, DrugRecord]] = []
     for record in steroids.systemic_steroids(case):
-        if not _NOT_A_COURSE.isdisjoint(record.purposes) or steroids.is_replacement(record, case):
+        if not _NOT_A_COURSE.isdisjoint(record.purposes) or _is_replacement(record, case):
             continue
         timing = record.timing
         if timing.first is None or timing.as_needed or timing.first.earliest > case.now:
@@ -107,11 +113,12 @@ def steroid_run(case: Case) -> SteroidRun | None:
             continue
         if record.source is DrugSource.ORDER and not active and timing.last is None:
             continue
-        end = case.now if active and not record.given else (timing.last or timing.first).latest
+        end = case.now if active else (timing.last or timing.first).latest
         spans.append((timing.first.latest, min(end, case.now), timing.first.exact, record))
     spans.sort(key=lambda span: span[1], reverse=True)
-    if not spans or spans[0][1] < case.now - gap:
+    if not spans or spans[0][1] < case.now - max(gap, ended_within):
         return None
+    until = case.today if spans[0][1] >= case.now - gap else spans[0][1].date()
     start, exact, used = spans[0][0], spans[0][2], [spans[0][3]]
     for begin, end, has_hour, record in spans[1:]:
         if end < start - gap:
@@ -120,7 +127,7 @@ def steroid_run(case: Case) -> SteroidRun | None:
         if begin < start:
             start, exact = begin, has_hour
     hours = max(timedelta(0), case.now - start) / timedelta(hours=1)
-    return SteroidRun(tuple(used), hours, exact, (case.today - start.date()).days)
+    return SteroidRun(tuple(used), hours, exact, (until - start.date()).days)
 
 
 def _for_toxicity(case: Case, run: SteroidRun) -> bool:
@@ -165,7 +172,7 @@ def need(case: Case) -> Need:
         criteria.append(bullet)
         shown.extend(facts)
 
-    start = case.chart.course.last_day0
+    start = current_day0(case)
     for graft in transplants(case, "allo_hct"):
         moment = getattr(graft, "start", None) or getattr(graft, "onset", None)
         if start is None or moment is None or moment.date <= start:
@@ -241,7 +248,7 @@ def antifungal_prophylaxis(case: Case) -> Iterator[Finding]:
 def _state(case: Case, found: Need) -> Finding | None:
     p = case.p(RULE)
     use = drug_use(case, *ANTIFUNGALS)
-    start = case.chart.course.last_day0
+    start = current_day0(case)
     end = None if start is None else add_months(start, p.int("longest_months"))
     within = end is None or case.today < end
     if found.words and (lost := orders_unread(case, RULE, "posaconazole", use.use)) is not None:
@@ -339,16 +346,34 @@ def _drugs(case: Case, recommended: bool) -> tuple[Suggestion, ...]:
     return tuple(result)
 
 
+def _prevents(case: Case, draft: DrugRecord) -> bool:
+    """Prophylaxis by its purpose; without one, a listed drug above its listed dose is treatment
+    (chart-facts M16)."""
+    if for_treatment(draft):
+        return False
+    if "purpose_prophylaxis" in draft.purposes or draft.dose is None or draft.dose.mg is None:
+        return True
+    p = case.p(RULE)
+    listed = [p[f"{drug}_mg"] for drug in ("posaconazole", "micafungin") if drug in draft.ingredients]
+    return all(draft.dose.mg <= mg for mg in listed)
+
+
 def _orders(case: Case, found: Need) -> Iterator[Finding]:
     for draft in case.judged_drugs(*ANTIFUNGALS):
         if not reaches_the_body(draft.route):
             continue
-        partners = _partners(case) if draft.is_any(frozenset(AZOLES)) else ()
-        prevention = not for_treatment(draft)
+        azole = draft.is_any(frozenset(AZOLES))
+        partners = _partners(case) if azole else ()
+        prevention = _prevents(case, draft)
         outcome: Outcome = Outcome.PASS
         indicator: Indicator | None = None
         row, summary = "pass", msg("summary.order-pass")
-        if partners:
+        buttons: tuple[Suggestion, ...] = ()
+        if azole and case.chart.allergy_to(*draft.ingredients, "class_azole_antifungals"):
+            outcome, indicator, row = Outcome.CONTRAINDICATED, Indicator.CRITICAL, "azole-allergy"
+            summary = msg("summary.order-allergy", drug=drug_names((draft,)), other=Name("micafungin"))
+            buttons = _drugs(case, recommended=prevention) if prevention else ()
+        elif partners:
             outcome, indicator, row = Outcome.CAUTION, Indicator.WARNING, "interaction"
             summary = msg(
                 "summary.order-interaction",
@@ -369,4 +394,5 @@ def _orders(case: Case, found: Need) -> Iterator[Finding]:
             values={"row": row, "criteria": list(found.words), **found.values},
             evidence=(*start_evidence(case), evidence.of_drug(draft), *found.evidence),
             missing=found.missing,
+            suggestions=buttons,
         )

@@ -35,6 +35,7 @@ from cds.rules.follow_up.prophylaxis import (
     drug_use,
     for_treatment,
     orders_unread,
+    replaced,
     row_of,
     start_evidence,
     stop_notes,
@@ -198,7 +199,7 @@ def _orders(case: Case) -> Iterator[Finding]:
             row = "stop-order"
             if stop.holds is True:
                 outcome, summary = Outcome.MAY_STOP, msg("summary.may-stop", months=stop.months)
-            else:
+            elif not replaced(case, *DRUGS, *COVERING):
                 outcome, indicator = Outcome.REVIEW, Indicator.WARNING
                 summary = msg("summary.order-stop")
                 missing = stop.missing if stop.holds is None else ()

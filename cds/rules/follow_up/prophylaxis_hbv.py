@@ -29,7 +29,15 @@ from cds.engine.case import Case
 from cds.engine.parameters import Parameters
 from cds.engine.rule import rule
 from cds.rules import evidence
-from cds.rules.follow_up.prophylaxis import DrugUse, Use, begun, drug_use, orders_unread, start_evidence
+from cds.rules.follow_up.prophylaxis import (
+    DrugUse,
+    Use,
+    begun,
+    drug_use,
+    orders_unread,
+    replaced,
+    start_evidence,
+)
 from cds.rules.vaccination.eligibility import drug_names
 from fhir_mapping.chart import (
     ConditionState,
@@ -265,7 +273,8 @@ def _buttons(case: Case, outcome: Outcome, missing: tuple[Missing, ...]) -> tupl
 def _orders(case: Case) -> Iterator[Finding]:
     floor = _floor(case)
     drafts = case.judged_drugs()
-    for draft in case.ending_drugs(*DRUGS, *OTHERS):
+    ending = () if replaced(case, *DRUGS) else case.ending_drugs(*DRUGS, *OTHERS)
+    for draft in ending:
         over = floor is not None and case.today > floor
         yield Finding(
             rule=RULE,

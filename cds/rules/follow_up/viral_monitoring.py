@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
+from decimal import Decimal
 
 from cards.finding import (
     Bullet,
@@ -21,11 +23,13 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules import evidence, steroids
 from cds.rules.after_cart import confirmed_infections
+from cds.rules.follow_up import icaht_workup
 from cds.rules.follow_up.prophylaxis_antifungal import steroid_run
 from cds.rules.grading.fever import fevers_between
+from cds.rules.grading.iec_hs_episode import Status, iec_hs_now
 from cds.rules.unread import PROCEDURES, unread
 from cds.rules.vaccination.eligibility import transplants
-from fhir_mapping.chart import EventState, LossReason, ServiceOrder
+from fhir_mapping.chart import DrugRecord, DrugSource, EventState, LossReason, ServiceOrder
 
 RULE = "follow-up.viral-monitoring"
 PCRS = ("cmv_pcr", "ebv_pcr", "adenovirus_pcr", "hhv6_pcr", "bkv_pcr", "jcv_pcr")
@@ -33,19 +37,39 @@ TRANSPLANTS = ("allo_hct", "auto_hct", "hct_unspecified", "hx_stem_cell_transpla
 
 
 def symptoms(case: Case) -> bool:
-    """Fever of the last days, or a confirmed infection: symptoms always justify a test."""
+    """Symptoms always justify a test: fever of the last days, a confirmed infection, or a toxicity whose
+    work-up asks for viruses."""
     start = case.now - timedelta(days=case.p(RULE).int("symptom_days"))
-    return bool(fevers_between(case, start, case.now)) or bool(confirmed_infections(case))
+    if fevers_between(case, start, case.now) or confirmed_infections(case):
+        return True
+    hyperinflamed = iec_hs_now(case)
+    return (
+        icaht_workup.wanted(case)
+        or icaht_workup.neurological_signs(case)
+        or (hyperinflamed is not None and hyperinflamed.status.rank >= Status.POSSIBLE.rank)
+    )
+
+
+def _daily_doses(records: tuple[DrugRecord, ...]) -> Iterator[Decimal]:
+    """mg prednisone per day: what an order or statement says, and what was given on each day."""
+    given: dict[date, Decimal] = defaultdict(Decimal)
+    for record in records:
+        if record.source is not DrugSource.ADMINISTRATION:
+            if (daily := steroids.daily_equivalent(record)) is not None:
+                yield daily
+        elif (one := steroids.dose_equivalent(record)) is not None and record.timing.first is not None:
+            given[record.timing.first.date] += one
+    yield from given.values()
 
 
 def long_steroid(case: Case) -> bool:
-    """High-dose steroid for a long time; an unreadable dose of a long course counts."""
+    """High-dose steroid for a long time, running or ended lately; an unreadable dose of a long course
+    counts."""
     p = case.p(RULE)
-    run = steroid_run(case)
+    run = steroid_run(case, timedelta(days=p.int("steroid_ended_days")))
     if run is None or run.days < p.int("steroid_days"):
         return False
-    doses = [steroids.daily_equivalent(record) for record in run.records]
-    known = [dose for dose in doses if dose is not None]
+    known = tuple(_daily_doses(run.records))
     return not known or max(known) >= p["steroid_prednisone_mg"]
 
 
@@ -55,6 +79,8 @@ def viral_monitoring(case: Case) -> Iterator[Finding]:
     day = case.chart.course.last_day(case.today)
     if day is None or day < case.p(RULE).int("first_day") or case.chart.patient.deceased:
         return
+    if case.chart.course.candidate:
+        return  # viruses are looked for before the next cells
     if case.ordering:
         orders = case.judged_services(*PCRS)
     else:
