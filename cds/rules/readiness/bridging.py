@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 
 from cards.finding import (
     Block,
@@ -59,7 +59,7 @@ def _page(case: Case) -> Finding:
     detail: list[Block] = [Paragraph(msg("detail.aim"))]
     if start is not None:
         values["days_since_collection"] = (case.today - start).days
-    burden = newest(case, "tumor_burden", None)
+    burden = newest(case, "tumor_burden", timedelta(days=p.int("tumour_max_age_days")))
     wait = newest(case, "expected_vein_to_vein_days", None, with_number)
     low = burden.observation is not None and "low" in burden.observation.value.codes
     if low:

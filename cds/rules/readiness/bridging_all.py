@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 
 from cards.finding import (
@@ -46,14 +47,15 @@ _NEURO = ("seizure", "encephalopathy", "delirium", "aphasia", "preexisting_neuro
 def tier(case: Case) -> tuple[str, tuple[Evidence, ...]]:
     """The highest tier that any recorded sign calls for; "" where burden and pace are not recorded."""
     found: list[tuple[str, tuple[Evidence, ...]]] = []
-    pace = case.chart.latest("disease_pace")
+    within = timedelta(days=case.p(RULE).int("tumour_max_age_days"))
+    pace = newest(case, "disease_pace", within).observation
     if pace is not None:
         found += [(_PACE[word], (of_observation(pace),)) for word in pace.value.codes if word in _PACE]
-    burden = case.chart.latest("tumor_burden")
+    burden = newest(case, "tumor_burden", within).observation
     if burden is not None:
         words = {"low": "low", "high": "intermediate"}
         found += [(words[w], (of_observation(burden),)) for w in burden.value.codes if w in words]
-    blasts = newest(case, "marrow_blasts", None, with_number)
+    blasts = newest(case, "marrow_blasts", within, with_number)
     if blasts.observation is not None and blasts.quantity is not None and (not found or pace is None):
         low = blasts.quantity.below(case.p(RULE)["low_blasts_percent"])
         found.append(("low" if low else "intermediate", blasts.evidence))

@@ -101,11 +101,14 @@ def given(case: Case) -> tuple[Dose, ...]:
 
 
 def cycles(doses: Iterable[tuple[date, frozenset[str]]], days: int) -> int:
-    """Number of cycles: doses within `days` of the first are one cycle, of two named regimens two."""
-    count, start, names = 0, None, set[str]()
+    """Number of cycles: doses at most `days` apart are one cycle, as a weekly dose or a long infusion is, of
+    two named regimens two."""
+    count, before, names = 0, None, set[str]()
     for day, regimens in sorted(doses, key=lambda d: d[0]):
-        if start is None or (day - start).days > days:
-            count, start, names = count + 1, day, set(regimens)
+        apart = before is None or (day - before).days > days
+        before = day
+        if apart:
+            count, names = count + 1, set(regimens)
             continue
         for name in sorted(regimens - names):
             if names:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cards.finding import Evidence
 from cds.engine.case import Case, once_per_case
 from cds.rules.evidence import of_fact, of_observation
-from fhir_mapping.chart import Condition, ConditionState, Moment
+from fhir_mapping.chart import Condition, ConditionState, Moment, Observation
 
 _RELAPSED = ("relapse", "recurrence")
 _DISEASES = (
@@ -76,12 +76,21 @@ def _relapse_day(condition: Condition) -> Moment | None:
     return condition.onset or condition.recorded
 
 
+def _stated(case: Case, concept: str) -> Observation | None:
+    """The newest entry that says a number, yes or no."""
+
+    def says(observation: Observation) -> bool:
+        return observation.value.number is not None or observation.value.yes is not None
+
+    return case.chart.series(concept).latest(case.now, usable=says)
+
+
 @once_per_case
 def history(case: Case) -> History:
     """What the chart records of the course of the disease."""
     chart = case.chart
     evidence: list[Evidence] = []
-    number = chart.latest("relapse_number")
+    number = _stated(case, "relapse_number")
     relapses = None if number is None else number.value.number
     if number is not None and relapses is not None:
         evidence.append(of_observation(number))
@@ -93,11 +102,11 @@ def history(case: Case) -> History:
     ]
     evidence += [of_fact(c, next(d for d in _DISEASES if d in c.concepts)) for c in again]
     relapsed: bool | None = True if again or relapses else (False if relapses == 0 else None)
-    stated = chart.latest("refractory_disease")
+    stated = _stated(case, "refractory_disease")
     refractory = None if stated is None else stated.value.yes
     if stated is not None and refractory is not None:
         evidence.append(of_observation(stated))
-    said = chart.latest("relapse_after_transplant")
+    said = _stated(case, "relapse_after_transplant")
     after = None if said is None else said.value.yes
     if said is not None and after is not None:
         evidence.append(of_observation(said))
@@ -107,7 +116,7 @@ def history(case: Case) -> History:
         if any(day.date > first.date for day in days):
             after = True
         evidence += seen
-    lines = chart.latest("prior_lines_of_therapy")
+    lines = _stated(case, "prior_lines_of_therapy")
     count = None if lines is None else lines.value.number
     if lines is not None and count is not None:
         evidence.append(of_observation(lines))

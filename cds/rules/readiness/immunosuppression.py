@@ -14,8 +14,17 @@ from fhir_mapping.chart import DrugRecord, DrugSource, reaches_the_body
 _ANTITUMOUR = frozenset({"DC1T4", "DC7", "DC8", "DC9", "DC10", "DC18", "DC22"})
 
 
+def _supplied(case: Case, record: DrugRecord) -> bool:
+    """Handed over for some days, and nothing else on the chart says whether it is still taken."""
+    first, last = record.timing.first, record.timing.last
+    if record.source is not DrugSource.DISPENSE or first is None or last is None or last.date <= first.date:
+        return False
+    said = (DrugSource.ORDER, DrugSource.STATEMENT)
+    return not any(other.source in said for other in case.chart.drugs.of(*record.ingredients))
+
+
 def _in_force(case: Case, record: DrugRecord) -> bool:
-    if not record.in_force:
+    if not record.in_force and not _supplied(case, record):
         return False
     first, last = record.timing.first, record.timing.last
     if first is not None and first.first_date > case.today:
