@@ -61,6 +61,7 @@ class BCells:
     from_remission: bool
     recovered_on: date | None = None
     samples: tuple[Sample, ...] = ()
+    unjudged: date | None = None  # newest day of a result that gives no share
 
     @property
     def aplasia(self) -> bool:
@@ -160,17 +161,20 @@ def b_cells(case: Case) -> BCells:
     days: set[date] = set()
     for concept in ("cd19_of_leukocytes", "cd19_of_lymphocytes", "cd19_pct", "cd19_abs"):
         days |= set(case.chart.series(concept).by_day())
-    samples = []
+    samples, unjudged = [], None
     for day in sorted(days):
         if since is not None and day >= since and (start is None or day > start):
             sample = _sample(case, day)
             if sample is not None:
                 samples.append(sample)
+            else:
+                unjudged = day
     recovered = next((s for s in samples if s.share is Share.RECOVERED), None)
     if recovered is not None:
         return BCells(Share.RECOVERED, since, first is not None, recovered.day, tuple(samples))
     newest = samples[-1] if samples else None
-    return BCells(None if newest is None else newest.share, since, first is not None, None, tuple(samples))
+    state = None if newest is None else newest.share
+    return BCells(state, since, first is not None, None, tuple(samples), unjudged)
 
 
 def targets_b_cells(case: Case) -> bool | None:
@@ -203,18 +207,30 @@ def b_cell_recovery(case: Case) -> Iterator[Finding]:
         )
         return
     found = b_cells(case)
-    if found.state is None:
-        yield Finding(
-            RULE,
-            Outcome.UNKNOWN,
-            None,
-            msg("summary.no-count"),
-            values={"row": "no-count"},
-            missing=(Missing("cd19_abs"),),
-            unconcluded=True,
-        )
-        return
-    yield _card(case, found, start)
+    yield _not_judged(case, found) if found.state is None else _card(case, found, start)
+
+
+def _not_judged(case: Case, found: BCells) -> Finding:
+    day = found.unjudged
+    count = None if day is None else _same_day(case, "cd19_abs", day)
+    row, needed = "no-count", ["cd19_abs"]
+    totals = ["wbc", "alc"]
+    if day is None:
+        summary = msg("summary.no-count")
+    elif count is None or any(_same_day(case, total, day) is not None for total in totals):
+        summary = msg("summary.bound", day=day)
+    else:
+        row, summary, needed = "no-total", msg("summary.no-total", day=day), totals
+    return Finding(
+        RULE,
+        Outcome.UNKNOWN,
+        None,
+        summary,
+        values={"row": row},
+        evidence=() if count is None else (evidence.of_observation(count),),
+        missing=tuple(Missing(concept) for concept in needed),
+        unconcluded=True,
+    )
 
 
 def _card(case: Case, found: BCells, start: date) -> Finding:
