@@ -51,10 +51,11 @@ class Series(Sequence[Observation]):
         usable: Callable[[Observation], bool] = lambda _: True,
     ) -> Observation | None:
         """Newest observation not after `at`, not older than `within`, that satisfies `usable`."""
+        oldest = None if within is None else at - within
         for item in self.until(at):
-            if within is not None and item.when.latest < at - within:
+            if oldest is not None and item.when.latest < oldest:
                 return None
-            if usable(item):
+            if (oldest is None or item.when.reaches(oldest)) and usable(item):
                 return item
         return None
 
@@ -68,7 +69,7 @@ class Series(Sequence[Observation]):
 
     def since(self, start: datetime) -> tuple[Observation, ...]:
         """Observations that may lie at or after `start`, oldest first."""
-        return tuple(o for o in self.items if o.when.latest >= start)
+        return tuple(o for o in self.items if o.when.reaches(start))
 
     def on(self, day: date) -> tuple[Observation, ...]:
         """Observations of one local calendar day."""

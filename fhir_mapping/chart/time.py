@@ -51,6 +51,10 @@ class Moment:
     def first_date(self) -> Day:
         return self.earliest.date()
 
+    def reaches(self, start: datetime) -> bool:
+        """May lie at or after `start`; a month or a year, its day unknown, has to lie there as a whole."""
+        return (self.latest if self.day_known else self.earliest) >= start
+
     def hours_to(self, later: Moment | datetime) -> float | None:
         """Elapsed hours, or None where either end knows no hour."""
         if not self.exact:

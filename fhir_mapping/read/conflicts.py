@@ -137,9 +137,19 @@ def _is_number(one: Reported) -> bool:
     return one.observation.value.quantity is not None or one.observation.value.number is not None
 
 
-def _comparable(one: Reported) -> bool:
+def _comparable(one: Reported, traits: Traits) -> bool:
     value = one.observation.value
-    return not value.codes and (_is_number(one) or value.result is not None)
+    if value.codes:
+        return _rank(one, traits) is not None
+    return _is_number(one) or value.result is not None
+
+
+def _rank(one: Reported, traits: Traits) -> int | None:
+    """Place of a coded answer among those of its concept, the worst last; None where they have no order."""
+    codes = one.observation.value.codes
+    if traits.worst is not Worst.LAST or len(codes) != 1 or codes[0] not in traits.answers:
+        return None
+    return traits.answers.index(codes[0])
 
 
 def _amount(one: Reported) -> Decimal:
@@ -161,6 +171,9 @@ def _worst(group: list[Reported], traits: Traits) -> list[Reported]:
     if all(_is_number(one) for one in group) and traits.worst in (Worst.LOW, Worst.HIGH):
         chosen = (min if traits.worst is Worst.LOW else max)(_amount(one) for one in group)
         return [next(one for one in sorted(group, key=_better) if _amount(one) == chosen)]
+    ranks = [_rank(one, traits) for one in group]
+    if traits.worst is Worst.LAST and None not in ranks:
+        return [max(sorted(group, key=_better), key=lambda one: _rank(one, traits) or 0)]
     if traits.worst is Worst.POSITIVE and not any(_is_number(one) for one in group):
         return [max(sorted(group, key=_better), key=_severity)]
     return group
@@ -206,10 +219,10 @@ def _one_instant(group: list[Reported], traits: Traits, stamps: Stamps) -> tuple
     several samples.
     """
     group = _without_repeats(group)
-    comparable = [one for one in group if _comparable(one)]
+    comparable = [one for one in group if _comparable(one, traits)]
     if len(comparable) < 2:
         return group, []
-    others = [one for one in group if not _comparable(one)]
+    others = [one for one in group if not _comparable(one, traits)]
     one_sample = len({one.sample for one in comparable}) == 1
     exact = all(one.observation.when.exact for one in comparable)
     revised = [one for one in comparable if one.revised]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from math import inf
 
 from fhir_mapping import units
 from fhir_mapping.chart import Amount, Flag, Observation, Quantity, Series, Value
@@ -239,13 +240,9 @@ class DerivedSeries:
     def _joined(self, total: Observation, names: frozenset[str]) -> Observation:
         extra: dict[str, tuple[Value, ...]] = {}
         for name in sorted(names - set(total.components)):
-            near = [
-                (abs(gap), item)
-                for item in self._observations.raw(name).items
-                if (gap := total.when.hours_to(item.when)) is not None and abs(gap) <= _ITEM_WINDOW_HOURS
-            ]
+            near = [item for item in self._observations.raw(name).items if _near(item, total)]
             if near:
-                extra[name] = (min(near, key=lambda pair: (pair[0], pair[1].reference))[1].value,)
+                extra[name] = (min(near, key=lambda item: (_hours_apart(item, total), item.reference)).value,)
         return replace(total, components={**total.components, **extra}) if extra else total
 
     def _loose_items(self, concept: str) -> list[Observation]:
@@ -267,8 +264,8 @@ class DerivedSeries:
             group = [item for item in loose if item is start or _near(start, item)]
             loose = [item for item in loose if item not in group]
             values: dict[str, tuple[Value, ...]] = {}
-            for item in group:
-                values.setdefault(item.concept, (item.value,))
+            for item in group:  # oldest first: of an item asked again the newest answer counts
+                values[item.concept] = (item.value,)
             flags = frozenset().union(*(item.flags for item in group)) | {Flag.DERIVED}
             found.append(replace(start, concept=concept, value=Value(), components=values, flags=flags))
         return found
@@ -281,8 +278,15 @@ def _is_rate(item: Observation) -> bool:
 def _near(one: Observation, other: Observation) -> bool:
     if one.reference == other.reference:
         return True
+    return _hours_apart(one, other) <= _ITEM_WINDOW_HOURS
+
+
+def _hours_apart(one: Observation, other: Observation) -> float:
+    """Hours between the two; dates without hours are of one time only where they are equal."""
     gap = one.when.hours_to(other.when)
-    return one.when == other.when if gap is None else abs(gap) <= _ITEM_WINDOW_HOURS
+    if gap is None:
+        return 0.0 if one.when == other.when else inf
+    return abs(gap)
 
 
 def _share(percent: Quantity | None, total: Quantity | None, unit: str) -> Quantity | None:

@@ -26,6 +26,7 @@ class Worst(StrEnum):
     LOW = "low"
     HIGH = "high"
     POSITIVE = "positive"
+    LAST = "last"  # of the answers as listed, mildest first; one answer at a time
     UNDECIDED = ""
 
 
@@ -50,7 +51,7 @@ class Traits:
     measured: bool  # a laboratory value or vital sign: without a value there is no fact
     single: bool  # one instant has one value; two different ones contradict each other
     collected_counts: bool  # dated by the collection of its specimen (cultures, V6)
-    answers: frozenset[str]  # the closed list that a coded value comes from; they may be sent by name
+    answers: tuple[str, ...]  # the closed list that a coded value comes from; they may be sent by name
 
 
 _BARE_UNITS = ("{score}", "{INR}", "1")
@@ -97,5 +98,5 @@ class TraitsOf:
             measured=kind in ("lab", "vital") and "components" not in value_type,
             single=kind in ("lab", "vital", "score") or "boolean" in value_type,
             collected_counts=rule == ResultRule.CULTURE.value,
-            answers=frozenset(a for a in (entry.allowed if entry else ()) if a in self._terminology),
+            answers=tuple(a for a in (entry.allowed if entry else ()) if a in self._terminology),
         )

@@ -201,7 +201,10 @@ class Values:
         if traits.integer and grade is None and not answers:
             coded = (self._codes.terminology.score(traits.concept, *pair) for pair in codings(raw))
             points = next((score for score in coded if score is not None), None)
-            return replace(value, number=self._score(shown, traits) if points is None else points)
+            total = self._score(shown, traits) if points is None else points
+            if total is None and yes is None and traits.exact_unit:
+                return Unreadable(LossReason.MALFORMED, shown or next((c for _, c in codings(raw)), ""))
+            return replace(value, number=total)
         if value.empty:
             written = codings(raw)
             return replace(value, text=written[0][1]) if written else Unreadable(LossReason.MALFORMED)
@@ -242,16 +245,17 @@ class Values:
             return replace(read, text=written) if isinstance(read, Value) else read
         if traits.integer and (score := self._score(written, traits)) is not None:
             return Value(number=score, text=written)
-        if traits.exact_unit:
+        answers = tuple(sorted(self._answers(written, traits)))
+        if traits.exact_unit and not answers:
             return Unreadable(LossReason.MALFORMED, written)
-        return Value(codes=tuple(sorted(self._answers(written, traits))), text=written)
+        return Value(codes=answers, text=written)
 
     def _answers(self, shown: str, traits: Traits) -> frozenset[str]:
         """Answers by their exact name: drugs and devices, else one of the concept's own closed list."""
         found = self._codes.read({"text": shown}).concepts
         if found or not traits.answers:
             return found
-        return traits.answers.intersection(self._codes.terminology.by_name(shown))
+        return frozenset(traits.answers).intersection(self._codes.terminology.by_name(shown))
 
     def _of_number(self, written: str, traits: Traits) -> Value | Unreadable | None:
         """None: the text is no number, or the concept has none."""
@@ -426,11 +430,12 @@ def _hcg(quantity: Quantity) -> Result | None:
 
 def _trailing_score(shown: str, traits: Traits) -> int | None:
     """The score of a text that is exactly its scale and a number."""
-    *scale, score = shown.split() or [""]
-    named = all(word.casefold() in traits.concept.split("_") for word in scale)
-    if not named or not score.isdecimal() or not units.plausible(traits.concept, Decimal(score)):
+    *scale, written = shown.split() or [""]
+    read = units.parse_text_value(written)
+    if read is None or read.comparator or read.unit_text or read.form is not units.TextForm.NUMBER:
         return None
-    return int(score)
+    named = all(word.casefold() in traits.concept.split("_") for word in scale)
+    return whole(read.value) if named and units.plausible(traits.concept, read.value) else None
 
 
 def _as_written(value: Decimal, comparator: str, written: tuple[str, str, str]) -> str:

@@ -49,6 +49,7 @@ _NUMBER = re.compile(
 _TITER = re.compile(rf"^{_COMPARATORS}1\s*:\s*(\d+)$")
 _PLUS = re.compile(r"^(?:(\d)\s*\+|(\+{1,4}))$")
 _LONGEST = 80
+_MINUS = "\u2212"  # the sign that typesetters write
 
 
 def parse_text_value(text: str) -> ParsedValue | None:
@@ -56,7 +57,7 @@ def parse_text_value(text: str) -> ParsedValue | None:
     if len(text) > _LONGEST:
         return None
     words = re.sub("([\u2070\u00b9\u00b2\u00b3\u2074-\u2079])", r"^\1", text) if "10" in text else text
-    words = unicodedata.normalize("NFKC", words).strip()
+    words = unicodedata.normalize("NFKC", words).replace(_MINUS, "-").strip()
     if ";" in words or "\n" in words:
         return None
     if match := _TITER.match(words):

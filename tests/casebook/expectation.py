@@ -155,6 +155,10 @@ def differences(wanted: Mapping[str, Any], finding: Finding) -> list[str]:
     for concept in wanted.get("missing", []):
         if concept not in missing:
             found.append(f"{concept} is not named as missing ({sorted(missing)})")
+    why = {m.concept: m.reason.value for m in finding.missing}
+    for concept, reason in wanted.get("missing_because", {}).items():
+        if why.get(concept) != reason:
+            found.append(f"{concept} is missing because {why.get(concept)}, not {reason}")
     for concept in wanted.get("no_missing", []):
         if concept in missing:
             found.append(f"{concept} is named as missing")

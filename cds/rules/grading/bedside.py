@@ -87,6 +87,6 @@ def score_of(sheet: Sheet, points: Callable[[str, Value], int | None], maxima: M
 def newest(scores: list[Score], at: datetime, within: timedelta) -> Score | None:
     """Newest assessment not after `at` and not older than `within`."""
     for score in reversed(scores):
-        if score.when.earliest <= at and score.when.latest >= at - within:
+        if score.when.earliest <= at and score.when.reaches(at - within):
             return score
     return None

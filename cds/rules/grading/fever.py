@@ -24,7 +24,7 @@ from fhir_mapping.chart import (
 ANTIPYRETICS = ("paracetamol", "class_antipyretics")
 ANTICYTOKINES = ("tocilizumab", "siltuximab", "anakinra", "sarilumab", "emapalumab", "ruxolitinib")
 STEROIDS = ("class_glucocorticoids",)
-_LOCAL = frozenset(
+LOCAL = frozenset(
     {
         Route.TOPICAL,
         Route.INHALED,
@@ -38,6 +38,7 @@ _LOCAL = frozenset(
         Route.INTRATHECAL,
     }
 )
+_SUPPOSITORIES_COUNT = LOCAL - {Route.RECTAL}
 
 
 @frozen
@@ -61,8 +62,7 @@ def _hot(observation: Observation, case: Case) -> bool | None:
 @once_per_case
 def temperatures(case: Case) -> tuple[tuple[Observation, bool], ...]:
     """Every usable temperature, oldest first, with "is fever". Bounds that decide nothing are left out."""
-    found = [*case.chart.series("body_temperature"), *case.chart.series("body_surface_temperature")]
-    judged = ((o, _hot(o, case)) for o in sorted(found, key=lambda o: (o.when.latest, o.reference)))
+    judged = ((o, _hot(o, case)) for o in case.chart.series("body_temperature"))
     return tuple((o, hot) for o, hot in judged if hot is not None)
 
 
@@ -80,27 +80,28 @@ def fevers(case: Case) -> tuple[Fever, ...]:
 def measured(case: Case, start: datetime, end: datetime) -> tuple[tuple[Observation, bool], ...]:
     """Temperatures that may lie in [start, end]."""
     return tuple(
-        (o, hot) for o, hot in temperatures(case) if o.when.latest >= start and o.when.earliest <= end
+        (o, hot) for o, hot in temperatures(case) if o.when.reaches(start) and o.when.earliest <= end
     )
 
 
 def fevers_between(case: Case, start: datetime, end: datetime) -> tuple[Fever, ...]:
     """Signs of fever that may lie in [start, end]."""
-    return tuple(f for f in fevers(case) if f.when.latest >= start and f.when.earliest <= end)
-
-
-def _systemic(record: DrugRecord) -> bool:
-    return record.route is None or record.route not in _LOCAL
+    return tuple(f for f in fevers(case) if f.when.reaches(start) and f.when.earliest <= end)
 
 
 def given_between(
-    case: Case, start: datetime, end: datetime, *concepts: str, completed_statements: bool = True
+    case: Case,
+    start: datetime,
+    end: datetime,
+    *concepts: str,
+    completed_statements: bool = True,
+    local: frozenset[Route] = LOCAL,
 ) -> tuple[DrugRecord, ...]:
-    """Systemic doses of these drugs that may have been running in [start, end]: administrations, and
-    completed statements where the site charts no administration of the drug."""
+    """Doses of these drugs, not by a `local` route, that may have been running in [start, end]:
+    administrations, and completed statements where the site charts no administration of the drug."""
     found = []
     for record in case.chart.drugs.of(*concepts):
-        if not record.given or not _systemic(record):
+        if not record.given or record.route in local:
             continue
         if record.source is DrugSource.STATEMENT:
             if not completed_statements:
@@ -123,6 +124,7 @@ def _scheduled_antipyretics(case: Case, end: datetime) -> tuple[DrugRecord, ...]
         order
         for order in case.chart.orders(*ANTIPYRETICS)
         if order.state is DrugState.ACTIVE
+        and order.route not in _SUPPOSITORIES_COUNT
         and not order.timing.as_needed
         and order.timing.stated
         and order.timing.first is not None
@@ -132,8 +134,11 @@ def _scheduled_antipyretics(case: Case, end: datetime) -> tuple[DrugRecord, ...]
 
 
 def masking(case: Case, start: datetime, end: datetime) -> tuple[DrugRecord, ...]:
-    """Antipyretic, anticytokine and systemic steroid doses that may have been given in [start, end]."""
-    found = given_between(case, start, end, *ANTIPYRETICS, *ANTICYTOKINES, *STEROIDS)
+    """Antipyretic, anticytokine and systemic steroid doses that may have been given in [start, end]. Of
+    antipyretics a suppository lowers fever too."""
+    antipyretics = given_between(case, start, end, *ANTIPYRETICS, local=_SUPPOSITORIES_COUNT)
+    others = given_between(case, start, end, *ANTICYTOKINES, *STEROIDS)
+    found = dict.fromkeys((*antipyretics, *others))
     return (*found, *_scheduled_antipyretics(case, end))
 
 

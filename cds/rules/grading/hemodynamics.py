@@ -290,7 +290,7 @@ def _coded_hypotension(
         if condition.state is not ConditionState.ACTIVE and condition.end is None:
             continue
         onset, end = condition.onset, condition.end
-        if onset is None or onset.latest < since or onset.earliest > at:
+        if onset is None or not onset.reaches(since) or onset.earliest > at:
             continue
         if normal is not None and onset.latest < min(normal.earliest, window):
             continue
@@ -314,7 +314,7 @@ def blood_pressure_at(case: Case, at: datetime, since: datetime) -> BloodPressur
     running = running_at(case, at)
     counted, arm = _distinct(running, _COUNTED), _distinct(running, _ARM)
     start = at - hours(p["vitals_max_age_hours"])
-    window = [x for x in pressures(case) if x.when.latest >= start and x.when.earliest <= at]
+    window = [x for x in pressures(case) if x.when.reaches(start) and x.when.earliest <= at]
     newest = window[-1] if window else None
     ordered = any(r.source is DrugSource.ORDER for r in running)
     pressors, vasopressin = tuple(counted.values()), tuple(arm.values())
@@ -335,7 +335,7 @@ def blood_pressure_at(case: Case, at: datetime, since: datetime) -> BloodPressur
         return BloodPressureState(2, 2, pressure=newest)
     fluid_start = at - hours(p["fluid_response_hours"])
     for earlier in reversed(window):
-        if earlier.when.latest < fluid_start or not hypotensive(case, earlier):
+        if not earlier.when.reaches(fluid_start) or not hypotensive(case, earlier):
             continue
         for begun, reference in _boluses(case):
             if earlier.when.earliest <= begun <= at:
@@ -349,7 +349,7 @@ def hypotension_spans(
     """When the hypotension component was above 0 in [start, end]: (from, to, component)."""
     spans: list[tuple[datetime, datetime, int]] = []
     for pressure in pressures(case):
-        if pressure.when.latest >= start and pressure.when.earliest <= end and hypotensive(case, pressure):
+        if pressure.when.reaches(start) and pressure.when.earliest <= end and hypotensive(case, pressure):
             moment = min(max(pressure.when.earliest, start), end)
             spans.append((moment, moment, 2))
     for record in infusions(case):

@@ -22,6 +22,7 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.after_cart import inpatient
+from cds.rules.grading.bedside import whole_number
 from cds.rules.grading.icans_episode import Domain, IcansState, icans_now
 from fhir_mapping.chart import LossReason, Moment
 
@@ -138,6 +139,8 @@ def _missing(case: Case, state: IcansState) -> tuple[Missing, ...]:
         latest = case.chart.latest(concept)
         if latest is None or latest.value.empty or state.sedation:
             found.append(Missing(concept))
+        elif not latest.value.codes and whole_number(latest.value) is None:  # words that nobody listed
+            found.append(Missing(concept, LossReason.MALFORMED, latest.reference))
         else:
             found.append(Missing(concept, LossReason.STALE, latest.reference))
     return tuple(found)

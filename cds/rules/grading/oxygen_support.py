@@ -155,6 +155,7 @@ def _of_observations(case: Case, longest: timedelta) -> list[DeviceRecord]:
     return [
         DeviceRecord(o.when.earliest, o.when.latest + longest, device, o.reference, flows.get(o.reference))
         for o, device in named
+        if o.when.day_known
     ]
 
 
@@ -214,7 +215,7 @@ def _flows(case: Case) -> tuple[tuple[Moment, Quantity, str], ...]:
     found = [
         (o.when, o.value.quantity, o.reference)
         for o in case.chart.series("o2_flow_rate")
-        if o.value.quantity is not None
+        if o.value.quantity is not None and o.when.day_known
     ]
     return tuple(sorted(found, key=lambda f: (f[0].latest, f[1].value, f[2])))
 
@@ -222,7 +223,10 @@ def _flows(case: Case) -> tuple[tuple[Moment, Quantity, str], ...]:
 @once_per_case
 def _saturations(case: Case) -> tuple[list[datetime], list[Observation]]:
     found = [
-        o for concept in ("spo2", "sao2") for o in case.chart.series(concept) if o.value.quantity is not None
+        o
+        for concept in ("spo2", "sao2")
+        for o in case.chart.series(concept)
+        if o.value.quantity is not None and o.when.day_known
     ]
     found.sort(key=lambda o: (o.when.earliest, o.reference))
     return [o.when.earliest for o in found], found

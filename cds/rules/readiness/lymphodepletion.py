@@ -109,11 +109,10 @@ def _product(case: Case) -> Line:
 def _fever(case: Case) -> Observation | None:
     p = case.p(RULE)
     start = case.now - timedelta(hours=p.int("vitals_max_age_h"))
-    for concept in ("body_temperature", "body_surface_temperature"):
-        for observation in case.chart.series(concept).between(start, case.now):
-            quantity = observation.value.quantity
-            if quantity is not None and quantity.at_least(p["fever_cel"]):
-                return observation
+    for observation in case.chart.series("body_temperature").between(start, case.now):
+        quantity = observation.value.quantity
+        if quantity is not None and quantity.at_least(p["fever_cel"]):
+            return observation
     return None
 
 

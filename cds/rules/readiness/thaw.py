@@ -60,11 +60,10 @@ def _stop(row: str, evidence: tuple[Evidence, ...]) -> Line:
 
 
 def _fever(case: Case) -> Observation | None:
-    for concept in ("body_temperature", "body_surface_temperature"):
-        for observation in case.chart.series(concept).on(case.today):
-            quantity = observation.value.quantity
-            if quantity is not None and quantity.at_least(case.p(RULE)["fever_cel"]):
-                return observation
+    for observation in case.chart.series("body_temperature").on(case.today):
+        quantity = observation.value.quantity
+        if quantity is not None and quantity.at_least(case.p(RULE)["fever_cel"]):
+            return observation
     return None
 
 

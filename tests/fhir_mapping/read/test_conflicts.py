@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 
 from fhir_mapping.chart import DrugSource, DrugState, Flag
 from tests.fhir_mapping.read.charts import (
+    NOW,
     Resource,
     cc,
     chart,
@@ -292,3 +293,37 @@ def test_contained_medication_beats_the_one_of_the_same_id_elsewhere() -> None:
         {}, medicationCodeableConcept=None, medicationReference={"reference": "#m"}, contained=[inside]
     )
     assert chart(outside, drug).drugs.all[0].ingredients == ("tocilizumab",)
+
+
+def level(answer: str, **more: Any) -> Resource:
+    return obs("consciousness_level", f"cc:{answer}", **more)
+
+
+def levels(*resources: Resource) -> list[tuple[str, ...]]:
+    return [o.value.codes for o in chart(*resources).series("consciousness_level")]
+
+
+def test_of_two_answers_of_one_instant_the_one_issued_last_stands() -> None:
+    late = level("awake", id="a", issued="2025-04-16T08:30:00+08:00")
+    assert levels(level("unarousable", id="b", issued="2025-04-16T08:01:00+08:00"), late) == [("awake",)]
+
+
+def test_of_two_answers_that_cannot_be_told_apart_the_worse_stands() -> None:
+    assert levels(level("to_touch", id="a"), level("awake", id="b")) == [("to_touch",)]
+
+
+def test_answers_without_an_order_stand_together() -> None:
+    both = (
+        obs("oxygen_device", "cc:dev_hfnc", id="a"),
+        obs("oxygen_device", "cc:room_air", id="b", status="amended"),
+    )
+    assert len(chart(*both).series("oxygen_device")) == 2
+
+
+def test_a_month_is_young_enough_only_as_a_whole() -> None:
+    series = chart(anc(1, at="2025-03"), anc(2, at="2025-04", id="b")).series("anc")
+    assert series.latest(NOW, timedelta(days=10)) is None
+    assert len(series.since(NOW - timedelta(days=20))) == 1
+    newest = series.latest(NOW, timedelta(days=60))
+    assert newest is not None
+    assert newest.reference == "Observation/b"

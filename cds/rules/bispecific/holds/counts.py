@@ -158,13 +158,8 @@ def _coded_cytopenia(case: Case, row: str, concept: str, lab: str) -> Iterator[H
 
 
 def _temperatures(case: Case, start: datetime, end: datetime) -> list[Observation]:
-    found = [
-        o
-        for concept in ("body_temperature", "body_surface_temperature")
-        for o in case.chart.series(concept).between(start, end)
-        if o.value.quantity is not None
-    ]
-    return sorted(found, key=lambda o: (o.when.latest, o.reference))
+    readings = case.chart.series("body_temperature").between(start, end)
+    return [o for o in readings if o.value.quantity is not None]
 
 
 def _febrile_neutropenia(case: Case) -> Iterator[HoldRow]:
