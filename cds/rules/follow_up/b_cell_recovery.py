@@ -274,7 +274,7 @@ def _card(case: Case, found: BCells, start: date) -> Finding:
         ("cd19_percent", decisive.unknown_denominator),
     ):
         if value is not None:
-            values[key] = evidence.figure(value)
+            values[key] = evidence.figure(_percent(value))
     return Finding(
         rule=RULE,
         outcome=outcome,

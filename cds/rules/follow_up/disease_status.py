@@ -54,24 +54,37 @@ def points(case: Case, start: date) -> tuple[Point, ...]:
     return tuple(found)
 
 
+def _tests_of(case: Case) -> tuple[str, ...]:
+    """What can assess the disease: an image alone does not tell whether leukaemia is gone."""
+    leukaemia_only = has_disease(case, *B_ALL) and not has_disease(case, *LYMPHOMA, *MYELOMA)
+    return MARROW if leukaemia_only else (*MARROW, *IMAGING)
+
+
 def assessments(case: Case, start: date) -> tuple[tuple[date, Evidence], ...]:
     """Every sign of a response assessment after the infusion, oldest first: recorded response, MRD, marrow,
     imaging."""
     chart = case.chart
+    tests = _tests_of(case)
     found: list[tuple[date, Evidence]] = []
-    for concept in ("disease_response", *MARROW, *IMAGING):
+    for concept in ("disease_response", *tests):
         for observation in chart.series(concept):
             if not observation.pending:
                 found.append((observation.when.date, evidence.of_observation(observation)))
-    for procedure in chart.procedures.of(*MARROW, *IMAGING):
+    for procedure in chart.procedures.of(*tests):
         if procedure.state in (EventState.DONE, EventState.RUNNING) and procedure.start is not None:
-            concept = next(c for c in (*MARROW, *IMAGING) if c in procedure.concepts)
+            concept = next(c for c in tests if c in procedure.concepts)
             found.append((procedure.start.date, evidence.of_fact(procedure, concept)))
-    for document in chart.documents.of(*MARROW, *IMAGING):
+    for document in chart.documents.of(*tests):
         if document.when is not None and not document.pending:
-            concept = next(c for c in (*MARROW, *IMAGING) if c in document.concepts)
+            concept = next(c for c in tests if c in document.concepts)
             found.append((document.when.date, evidence.of_fact(document, concept)))
     return tuple(sorted((f for f in found if start < f[0] <= case.today), key=lambda item: item[0]))
+
+
+def _booked(case: Case) -> bool:
+    """An assessment is booked from today on."""
+    booked = (a for a in case.chart.appointments.of(*VISITS) if a.state is EventState.BOOKED)
+    return any(a.start is not None and a.start.date >= case.today for a in booked)
 
 
 def test_of(case: Case) -> str:
@@ -127,7 +140,7 @@ def _due(case: Case, start: date) -> Finding | None:
         f"summary.{row}", month=current.month, first=current.opens, last=current.closes, due=current.day
     )
     buttons: tuple[Suggestion, ...] = ()
-    if test:
+    if test and not _booked(case):
         label = msg("suggest.order", test=Name(test))
         buttons = (Suggestion("order", label, (Create(ServiceProposal(test)),), recommended=True),)
     last = (Bullet(msg("detail.last", day=done[-1][0])),) if done else (Bullet(msg("detail.none")),)

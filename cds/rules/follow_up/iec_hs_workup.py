@@ -31,7 +31,7 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.after_cart import therapy_start
 from cds.rules.evidence import of_fact, of_observation
-from cds.rules.follow_up.response import relapse
+from cds.rules.follow_up.response import last_relapse, relapse_is_over
 from cds.rules.grading.hlh_signs import criteria, ferritin_evidence
 from cds.rules.grading.iec_hs_episode import IecHsState, Status, iec_hs_now
 from cds.rules.work_up import Found, WorkUp, look_for
@@ -70,7 +70,6 @@ OPTIONAL = (
     "il10",
     "il18",
 )
-_PROGRESSION = frozenset({"progressive_disease", "relapse"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +123,9 @@ def _causes(case: Case, since: datetime) -> Iterator[Cause]:
         newest = case.chart.series(concept).latest(case.now, case.now - since)
         if newest is not None and _positive(newest):
             yield Cause(concept, of_observation(newest))
-    start = therapy_start(case)
-    response = case.chart.latest("disease_response")
-    current = response is not None and start is not None and response.when.latest >= start
-    coded = relapse(case)
-    if response is not None and current and response.value.codes:
-        if _PROGRESSION & set(response.value.codes):
-            yield Cause("disease_response", of_observation(response))
-    elif coded is not None:
-        yield Cause("disease_response", coded.evidence)
+    progression = last_relapse(case)
+    if progression is not None and not relapse_is_over(case):
+        yield Cause("disease_response", progression.evidence)
     for condition in case.chart.conditions.of("ptld", "second_malignancy"):
         if condition.state is ConditionState.ACTIVE:
             concept = "ptld" if "ptld" in condition.concepts else "second_malignancy"

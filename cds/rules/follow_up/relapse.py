@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 
 from cards.finding import (
     Bullet,
@@ -27,7 +27,8 @@ from cds.engine.parameters import Parameters
 from cds.engine.rule import rule
 from cds.rules import evidence
 from cds.rules.drug_classes import drug_classes
-from cds.rules.follow_up.response import B_ALL, LYMPHOMA, has_disease, relapse
+from cds.rules.follow_up.response import B_ALL, LYMPHOMA, has_disease, last_relapse, relapse_is_over
+from cds.rules.work_up import Found, look_for
 from fhir_mapping.chart import Drafts, Observation, Result
 
 RULE = "follow-up.relapse"
@@ -63,9 +64,19 @@ def _told(observation: Observation) -> bool:
     return positive or _negative(observation) or _reduced(observation)
 
 
+def _first_day(case: Case, day: date) -> date:
+    return day - timedelta(days=case.p(RULE).int("test_days_before"))
+
+
+def _ordered(case: Case, concept: str, day: date) -> bool:
+    """The test is ordered, or its result pending, since the relapse."""
+    since = datetime.combine(_first_day(case, day), time(), case.now.tzinfo)
+    return look_for(case, since, concept).found is Found.ORDERED
+
+
 def antigen_test(case: Case, concept: str, day: date) -> Observation | None:
     """Newest result on disease of the relapse: not older than the given days before it was coded."""
-    first = day - timedelta(days=case.p(RULE).int("test_days_before"))
+    first = _first_day(case, day)
     newest = case.chart.series(concept).latest(case.now, None, lambda o: not o.value.empty)
     return newest if newest is not None and newest.when.date >= first else None
 
@@ -73,7 +84,7 @@ def antigen_test(case: Case, concept: str, day: date) -> Observation | None:
 @rule(RULE, concerns=_concerns)
 def relapse_information(case: Case) -> Iterator[Finding]:
     """After a relapse: antigen test and what is known; on order-sign drugs against a lost antigen."""
-    event = relapse(case)
+    event = last_relapse(case)
     product = case.chart.course.infused_product
     if event is None or event.day is None or case.chart.patient.deceased:
         return
@@ -83,6 +94,8 @@ def relapse_information(case: Case) -> Iterator[Finding]:
     if case.ordering:
         yield from _orders(case, target, concept, test, event.evidence)
         return
+    if test is None and relapse_is_over(case):
+        return  # no disease left to test
     yield _card(case, target, concept, test, event.day, event.evidence)
 
 
@@ -99,6 +112,10 @@ def _card(
         outcome, indicator, row = Outcome.INFO, Indicator.INFO, "no-target"
         summary = msg("summary.no-target", day=day)
         missing = (Missing("car_t_infusion"),)
+    elif test is None and _ordered(case, concept, day):
+        outcome, indicator, row = Outcome.WAIT, Indicator.INFO, "ordered"
+        summary = msg("summary.ordered", day=day, target=target)
+        missing = (Missing(concept),)
     elif test is None:
         outcome, indicator, row = Outcome.DUE, Indicator.WARNING, "not-tested"
         summary = msg("summary.not-tested", day=day, target=target)

@@ -84,8 +84,9 @@ def remission(case: Case) -> Event | None:
 
 
 @once_per_case
-def relapse(case: Case) -> Event | None:
-    """First relapse or progression after the infusion: an assessment, or a disease coded so since then.
+def relapses(case: Case) -> tuple[Event, ...]:
+    """Every sign of relapse or progression after the infusion, oldest first: an assessment, or a disease so
+    coded since then.
 
     A disease that was coded relapsed before the infusion is why the cells were given, not a relapse.
     """
@@ -94,7 +95,6 @@ def relapse(case: Case) -> Event | None:
     for observation in assessments(case):
         if _RELAPSED_WORDS & set(observation.value.codes):
             events.append(Event(observation.when.date, evidence.of_observation(observation)))
-            break
     for condition in case.chart.conditions.of(*DISEASES, "relapse"):
         if condition.state not in (ConditionState.ACTIVE, ConditionState.HISTORY):
             continue
@@ -104,4 +104,29 @@ def relapse(case: Case) -> Event | None:
         if moment is not None and _after(moment.date, start):
             concept = next((c for c in DISEASES if c in condition.concepts), "relapse")
             events.append(Event(moment.date, evidence.of_fact(condition, concept)))
-    return min(events, key=lambda event: event.day or date.max, default=None)
+    return tuple(sorted(events, key=lambda event: event.day or date.max))
+
+
+def relapse(case: Case) -> Event | None:
+    """The first relapse after the infusion; it ends the schedule of the cells."""
+    return next(iter(relapses(case)), None)
+
+
+def _complete_responses(case: Case) -> list[date]:
+    return [o.when.date for o in assessments(case) if "complete_response" in o.value.codes]
+
+
+def last_relapse(case: Case) -> Event | None:
+    """Where the newest relapse began: its first sign after the complete response before it."""
+    events = [event for event in relapses(case) if event.day is not None]
+    if not events or events[-1].day is None:
+        return None
+    newest = events[-1].day
+    since = max((day for day in _complete_responses(case) if day < newest), default=date.min)
+    return next(event for event in events if event.day is not None and event.day > since)
+
+
+def relapse_is_over(case: Case) -> bool:
+    """A complete response is newer than every sign of relapse."""
+    events = [event.day for event in relapses(case) if event.day is not None]
+    return bool(events) and any(day > max(events) for day in _complete_responses(case))
