@@ -23,7 +23,7 @@ from cds.engine.rule import rule
 from cds.rules import evidence
 from cds.rules.unread import VACCINES, unread
 from cds.rules.vaccination.answers import allowed
-from cds.rules.vaccination.classes import VaccineClass, concerns, drafted
+from cds.rules.vaccination.classes import VaccineClass, concerns, drafted, protects_as
 from cds.rules.vaccination.eligibility import after_therapy, alive, planned_day
 from cds.rules.vaccination.influenza import (
     day_of,
@@ -37,6 +37,11 @@ from fhir_mapping.chart import Vaccine
 
 RULE = "vaccination.covid19"
 PRODUCT = "vac_covid19"
+
+
+def against_covid19(vaccine: Vaccine) -> bool:
+    """The dose counts, one combined with influenza too."""
+    return protects_as(vaccine, VaccineClass.COVID19)
 
 
 @rule(RULE, concerns=concerns(VaccineClass.COVID19))
@@ -63,7 +68,7 @@ def _due(case: Case) -> Iterator[Finding]:
     if gate.holds and unread(case, VACCINES):
         yield vaccines_unread(RULE, PRODUCT)
         return
-    doses = given(case, VaccineClass.COVID19)
+    doses = given(case, against_covid19)
     shown = (*gate.evidence, *(evidence.of_fact(v, PRODUCT) for v, _ in doses[-1:]))
     weak = weak_response(case, case.today)
     if not gate.holds:

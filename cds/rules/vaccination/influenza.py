@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 
 from cards.finding import (
@@ -31,7 +31,6 @@ from cds.rules.vaccination.classes import (
     concerns,
     drafted,
     name_of,
-    protects_as,
 )
 from cds.rules.vaccination.eligibility import (
     Gate,
@@ -47,6 +46,9 @@ from fhir_mapping.chart import LossReason, Vaccine
 
 RULE = "vaccination.influenza"
 PRODUCT = "vac_influenza_inactivated"
+_OF_INFLUENZA = frozenset(
+    {PRODUCT, "vac_influenza_laiv", "vac_influenza_adjuvanted", "vac_influenza_unspecified"}
+)
 
 
 def season_start(case: Case, on: date) -> date | None:
@@ -64,18 +66,20 @@ def season_of_dose(case: Case, on: date) -> date:
     return season_start(case, on) or date(on.year if on.month >= first else on.year - 1, first, 1)
 
 
-def given(case: Case, *classes: VaccineClass) -> tuple[tuple[Vaccine, date], ...]:
-    """Full doses of these classes on the chart with their day, oldest first; of a partial date the first day,
-    so that a dose counts only where any of its days would."""
+def given(case: Case, counts: Callable[[Vaccine], bool]) -> tuple[tuple[Vaccine, date], ...]:
+    """Full doses on the chart that count, with their day, oldest first; of a partial date the first day, so
+    that a dose counts only where any of its days would."""
     found = [
         (v, v.when.first_date)
         for v in case.chart.vaccines.all
-        if v.when is not None
-        and not v.subpotent
-        and v.when.first_date <= case.today
-        and any(protects_as(v, wanted) for wanted in classes)
+        if v.when is not None and not v.subpotent and v.when.first_date <= case.today and counts(v)
     ]
     return tuple(sorted(found, key=lambda dose: dose[1]))
+
+
+def against_influenza(vaccine: Vaccine) -> bool:
+    """Of any form: what was given counts, live or not, and also where nobody wrote down which."""
+    return not vaccine.concepts.isdisjoint(_OF_INFLUENZA)
 
 
 def day_of(vaccine: Vaccine) -> Shown:
@@ -195,7 +199,7 @@ def _due(case: Case) -> Iterator[Finding]:
         yield vaccines_unread(RULE, PRODUCT)
         return
     values: dict[str, str | date | int] = {"season_from": season}
-    doses = [dose for dose in given(case, VaccineClass.INFLUENZA, VaccineClass.LIVE) if _influenza(dose[0])]
+    doses = given(case, against_influenza)
     this_season = [dose for dose in doses if dose[1] >= season]
     shown = (*gate.evidence, *(evidence.of_fact(v, PRODUCT) for v, _ in this_season))
     if not gate.holds:
@@ -249,10 +253,6 @@ def _due(case: Case) -> Iterator[Finding]:
         evidence=shown,
         suggestions=_offer(case, case.today) if offered else (),
     )
-
-
-def _influenza(vaccine: Vaccine) -> bool:
-    return not vaccine.concepts.isdisjoint({PRODUCT, "vac_influenza_laiv", "vac_influenza_adjuvanted"})
 
 
 def _early_note(doses: list[tuple[Vaccine, date]]) -> tuple[Bullet, ...]:

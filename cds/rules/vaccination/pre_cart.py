@@ -35,6 +35,7 @@ from cds.rules.vaccination.classes import (
     name_of,
     post_exposure,
 )
+from cds.rules.vaccination.covid19 import against_covid19
 from cds.rules.vaccination.eligibility import (
     alive,
     course_begun,
@@ -44,7 +45,7 @@ from cds.rules.vaccination.eligibility import (
     suppressing_drugs,
 )
 from cds.rules.vaccination.influenza import PRODUCT as INFLUENZA
-from cds.rules.vaccination.influenza import day_of, given, season_of_dose, season_start
+from cds.rules.vaccination.influenza import against_influenza, day_of, given, season_of_dose, season_start
 from fhir_mapping.chart import Vaccine
 
 RULE = "vaccination.pre-cart"
@@ -88,14 +89,14 @@ def vaccines_before(case: Case) -> Iterator[Finding]:
 
 
 def _b_cells_low(case: Case, on: date) -> tuple[Bullet, ...]:
-    days = case.p("vaccination.live").int("lab_age_days")
-    for concept in ("cd19_abs", "cd20_abs"):
-        found, _ = recent(case, concept, days, on)
-        if found is not None and found.value.quantity is not None:
-            if found.value.quantity.at_most(case.p("vaccination.live")["b_origin_per_ul"]):
-                return (Bullet(msg("detail.aplasia")),)
-            return ()
-    return ()
+    """Depleted B cells: every marker that was counted is low."""
+    p = case.p("vaccination.live")
+    counts = [
+        found.value.quantity.at_most(p["b_origin_per_ul"])
+        for found, _ in (recent(case, name, p.int("lab_age_days"), on) for name in ("cd19_abs", "cd20_abs"))
+        if found is not None and found.value.quantity is not None
+    ]
+    return (Bullet(msg("detail.aplasia")),) if counts and all(counts) else ()
 
 
 def _order(case: Case, vaccine: Vaccine, told: Classified, on: date) -> Finding:
@@ -175,7 +176,7 @@ def _status(case: Case) -> Iterator[Finding]:
     values: dict[str, str | int | date] = {}
     suggestions: list[Suggestion] = []
     season = season_start(case, case.today)
-    flu = given(case, VaccineClass.INFLUENZA)
+    flu = given(case, against_influenza)
     in_season = [dose for dose in flu if dose[1] >= season_of_dose(case, case.today)]
     state = ""
     if in_season:
@@ -188,7 +189,7 @@ def _status(case: Case) -> Iterator[Finding]:
         values["influenza"] = state
         if allowed(case, INFLUENZA):
             suggestions.append(_offer(INFLUENZA, case.today))
-    covid = given(case, VaccineClass.COVID19)
+    covid = given(case, against_covid19)
     if covid:
         rows.append((Name(COVID19), msg("word.done"), msg("row.given", day=day_of(covid[-1][0]))))
         values |= {"covid19": "done", "covid19_on": covid[-1][1]}
