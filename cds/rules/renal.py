@@ -72,6 +72,15 @@ def lacking(case: Case, concept: str, days: int) -> Missing:
     return Missing(concept, LossReason.NOT_ON_CHART if recent else LossReason.STALE, old.reference)
 
 
+def measured_bound(case: Case, days: int) -> Observation | None:
+    """The newest measured clearance at most `days` old where it is a bound ("< 30 mL/min"), else None."""
+    newest = case.chart.series("creatinine_clearance").latest(
+        case.now, timedelta(days=days), lambda o: o.value.quantity is not None
+    )
+    quantity = None if newest is None else newest.value.quantity
+    return newest if quantity is not None and quantity.comparator else None
+
+
 def clearance(case: Case, days: int, body_days: int) -> Clearance:
     """Newest clearance at most `days` old; weight and height for an estimate at most `body_days` old."""
     measured = _recent(case, "creatinine_clearance", days)

@@ -18,7 +18,7 @@ from cds.engine.case import Case, once_per_case
 from cds.rules.body_size import Measure, surface
 from cds.rules.disease import Disease, disease
 from cds.rules.readiness.phase import collected, infused
-from cds.rules.renal import Clearance, clearance
+from cds.rules.renal import Clearance, clearance, measured_bound
 from fhir_mapping.chart import (
     Condition,
     ConditionState,
@@ -118,6 +118,12 @@ def body_surface(case: Case) -> Measure:
 def creatinine_clearance(case: Case) -> Clearance:
     numbers = case.p(RULE)
     return clearance(case, numbers.int("lab_max_age_days"), numbers.int("body_max_age_days"))
+
+
+@once_per_case
+def bounded_clearance(case: Case) -> Observation | None:
+    """The newest measured clearance where it is a bound; it counts where it decides."""
+    return measured_bound(case, case.p(RULE).int("lab_max_age_days"))
 
 
 def rounded(mg: Decimal) -> Decimal:

@@ -49,6 +49,7 @@ from cds.rules.dosing.ldc import (
     advised,
     alternate_reasons,
     body_surface,
+    bounded_clearance,
     creatinine_clearance,
     cystitis_without_grade,
     dose_days,
@@ -61,6 +62,7 @@ from cds.rules.dosing.ldc import (
     same_day_orders,
     set_days,
 )
+from cds.rules.evidence import shown as shown_quantity
 from cds.rules.washout import lymphodepletion as washout
 from cds.rules.washout.wording import shown_name
 from fhir_mapping.chart import (
@@ -245,16 +247,28 @@ def _blocked(case: Case) -> tuple[Message, ...]:
     found: list[Message] = []
     if _pregnant(case):
         found.append(msg("block.pregnancy"))
-    renal = creatinine_clearance(case)
-    if renal.value is not None and renal.value <= numbers["clearance_block_ml_min"]:
-        value = Amount(round(renal.value, 1), renal.unit)
-        found.append(msg("block.clearance", value=value, limit=numbers.int("clearance_block_ml_min")))
+    clearance = _blocking_clearance(case)
+    if clearance is not None:
+        found.append(msg("block.clearance", value=clearance, limit=numbers.int("clearance_block_ml_min")))
     if confirmed_infections(case):
         found.append(msg("block.infection"))
     status = case.chart.latest("product_status")
     if status is not None and not {"failed", "manufacturing"}.isdisjoint(status.value.codes):
         found.append(msg("block.product", status=Items(tuple(Name(code) for code in status.value.codes))))
     return tuple(found)
+
+
+def _blocking_clearance(case: Case) -> Shown | None:
+    """The clearance that forbids lymphodepletion, None where it does not."""
+    limit = case.p(RULE)["clearance_block_ml_min"]
+    bound = bounded_clearance(case)
+    told = None if bound is None else bound.value.quantity
+    if told is not None and told.at_most(limit):
+        return shown_quantity(told)
+    renal = creatinine_clearance(case)
+    if renal.value is None or renal.value > limit:
+        return None
+    return Amount(round(renal.value, 1), renal.unit)
 
 
 def _pregnant(case: Case) -> bool:

@@ -23,12 +23,12 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
-from cds.rules.dosing.ldc import Orders, advised, creatinine_clearance, orders
+from cds.rules.dosing.ldc import Orders, advised, bounded_clearance, creatinine_clearance, orders
 from cds.rules.dosing.lymphodepletion import check_order
-from cds.rules.evidence import of_observation
+from cds.rules.evidence import figure, of_observation
 from cds.rules.evidence import shown as as_shown
 from cds.rules.renal import Method, lacking
-from fhir_mapping.chart import Amount, ConditionState, LossReason, Observation
+from fhir_mapping.chart import Amount, ConditionState, LossReason, Observation, Quantity
 
 RULE = "dosing.lymphodepletion-organ"
 REDUCED_DRUGS = frozenset({"fludarabine", "cyclophosphamide"})  # those that the source would reduce
@@ -55,10 +55,44 @@ def _drugs(case: Case, found: Orders) -> frozenset[str]:
     return ordered or frozenset(plan.drug for plan in (regimen.drugs if regimen is not None else ()))
 
 
+def _blocked_by_bound(case: Case, found: Orders, test: Observation, told: Quantity) -> Finding:
+    """A measured clearance that is told only as below a figure, and that figure blocks."""
+    numbers = case.p(RULE)
+    limits = (numbers["clearance_block_ml_min"], numbers["clearance_adjust_ml_min"])
+    shown: dict[str, Shown] = {
+        "value": as_shown(told),
+        "method": msg(f"method.{Method.MEASURED.value}"),
+        "block": Amount(limits[0], "mL/min"),
+        "adjust": Amount(limits[1], "mL/min"),
+    }
+    return Finding(
+        rule=RULE,
+        outcome=Outcome.CONTRAINDICATED,
+        indicator=Indicator.CRITICAL if case.hook is Hook.ORDER_SIGN else Indicator.WARNING,
+        summary=msg("summary.block", **shown),
+        subject="kidney",
+        detail=(
+            Paragraph(msg("detail.clearance", **shown)),
+            Bullet(msg("detail.block", **shown)),
+            Bullet(msg("detail.references")),
+        ),
+        values={"clearance_ml_min": figure(told), "method": Method.MEASURED.value, "row": "block"},
+        evidence=(of_observation(test),),
+        resource=found.reference,
+    )
+
+
 def _kidney(case: Case, found: Orders) -> Iterator[Finding]:
     numbers = case.p(RULE)
     renal = creatinine_clearance(case)
     block, adjust = numbers["clearance_block_ml_min"], numbers["clearance_adjust_ml_min"]
+    bound = bounded_clearance(case)
+    told = None if bound is None else bound.value.quantity
+    if bound is not None and told is not None and told.at_most(block):
+        yield _blocked_by_bound(case, found, bound, told)
+        return
+    if told is not None and told.at_least(adjust):
+        return
     if renal.value is None:
         yield Finding(
             rule=RULE,

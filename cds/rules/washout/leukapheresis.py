@@ -484,10 +484,14 @@ def _collection_findings(case: Case, target: Target) -> Iterator[Finding]:
         yield _line_finding(case, line, f"{target.reference}|{line.use.subject}", target, suggestions)
 
 
+def _still_to_come(case: Case, lines: Iterable[Line]) -> list[Line]:
+    """Lines with a verdict, and those whose first free day lies ahead."""
+    return [x for x in lines if x.outcome is not Outcome.INFO or (x.earliest or date.min) > case.today]
+
+
 def _undated(case: Case, lines: Sequence[Line], target: Target) -> Iterator[Finding]:
     """A collection ordered without a day: the table with the earliest one, where it is still to come."""
-    waiting = [x for x in lines if x.outcome is not Outcome.INFO or (x.earliest or date.min) > case.today]
-    if any(not x.interval.waivable for x in waiting):
+    if any(not x.interval.waivable for x in _still_to_come(case, lines)):
         for finding in _page(case):
             yield replace(finding, subject=target.reference, resource=target.reference)
 
@@ -555,7 +559,7 @@ def _page(case: Case) -> Iterator[Finding]:
         earliest = None  # what has no end yet decides
     failing = [line for line in lines if line.outcome is Outcome.NOT_MET]
     unknown = [line for line in lines if line.outcome is Outcome.UNKNOWN]
-    relevant = [x for x in lines if x.outcome is not Outcome.INFO or (x.earliest or date.min) > case.today]
+    relevant = _still_to_come(case, lines)
     values: Values = dict(line_values(worst))
     values["lines"] = [line_values(line) for line in lines]
     if day is not None:

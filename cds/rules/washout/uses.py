@@ -418,16 +418,19 @@ def _procedures(case: Case, anchor: date | None, since: date | None, cycles: dic
 
 
 def _transplant_of_unknown_type(case: Case, anchor: date | None) -> list[Use]:
-    """A transplant whose type nobody coded; only where no typed transplant is on the chart."""
-    if any(p.state in _HAPPENED for p in case.chart.procedures.of("allo_hct", "auto_hct")):
-        return []
+    """A transplant whose type nobody coded: a procedure of another day than those with a type; the history
+    only where no procedure tells of a transplant."""
+    typed = [p for p in case.chart.procedures.of("allo_hct", "auto_hct") if p.state in _HAPPENED]
+    days = {p.start.date for p in typed if p.start is not None}
     uses = [
         _of_procedure(p, "hct_unspecified", "hct_unspecified", p.start)
         for p in case.chart.procedures.of("hct_unspecified")
-        if p.state in _HAPPENED and _begins_by(p.start, anchor)
+        if p.state in _HAPPENED
+        and _begins_by(p.start, anchor)
+        and not (typed and (p.start is None or p.start.date in days))
     ]
     conditions: Iterable[Condition] = case.chart.conditions.of("hx_stem_cell_transplant")
-    for condition in conditions if not uses else ():
+    for condition in conditions if not uses and not typed else ():
         if condition.state in (ConditionState.ACTIVE, ConditionState.HISTORY):
             uses.append(
                 Use(
