@@ -85,6 +85,11 @@ def unit_symbol(unit: str) -> str:
     return re.sub(r"\{([^}]*)\}", lambda match: " " + match[1].replace("_", " "), shown).strip()
 
 
+def _wide(character: str) -> bool:
+    """An ideograph or a full-width sign; "" is none."""
+    return character > "\u2e7f"
+
+
 @dataclass(frozen=True)
 class Writer:
     """Writes in one language. `escape` makes untrusted text safe for where the result will stand."""
@@ -117,7 +122,7 @@ class Writer:
                 if name not in values:
                     raise TextError(f"{owner}: {key} needs a value {name}")
                 parts.append(self.shown(values[name], owner))
-        return "".join(parts)
+        return self._set(parts)
 
     def sentence(self, message: Message, owner: str) -> str:
         """The message on one line, beginning with a capital where it begins with a drug name; the title of
@@ -157,7 +162,22 @@ class Writer:
     def joined(self, texts: Sequence[str]) -> str:
         if len(texts) < 2:
             return "".join(texts)
-        return self.common("list.separator").join(texts[:-1]) + self.common("list.last") + texts[-1]
+        return self._set(
+            [self.common("list.separator").join(texts[:-1]), self.common("list.last"), texts[-1]]
+        )
+
+    def _set(self, parts: Sequence[str]) -> str:
+        """The parts in a row. Chinese sets a blank beside Latin letters and digits, none between its own."""
+        if self.language is not Language.ZH_TW:
+            return "".join(parts)
+        text = ""
+        for part in parts:
+            if text[-1:] == " " and _wide(text[-2:-1]) and _wide(part[:1]):
+                text = text[:-1]
+            elif part[:1] == " " and _wide(text[-1:]) and _wide(part[1:2]):
+                part = part[1:]
+            text += part
+        return text
 
     def shown(self, value: Shown, owner: str = COMMON) -> str:
         """Any value of a message, in this language, made safe."""

@@ -307,9 +307,7 @@ def test_a_delete_names_the_draft() -> None:
         ({}, "MedicationRequest"),
     ],
 )
-def test_a_draft_without_words_is_called_by_what_its_codes_mean(
-    coded: dict[str, Any], called: str
-) -> None:
+def test_a_draft_without_words_is_called_by_what_its_codes_mean(coded: dict[str, Any], called: str) -> None:
     draft = {k: v for k, v in DRAFT.items() if k != "medicationCodeableConcept"} | coded
     read = read_drafts([draft], patient_id="p1", now=NOW, zone=ZONE, terminology=load())
     card = card_of(NOT_MET, context(drafts={"MedicationRequest/m1": draft}, read=read))

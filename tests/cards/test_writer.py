@@ -147,3 +147,25 @@ class TestMessages:
     def test_chart_text_is_cut(self) -> None:
         shown = context().plain.shown(Text("x" * 999))
         assert len(shown) == escape.CHART_TEXT_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("items", "english", "chinese"),
+    [
+        (("ferritin", "fibrinogen"), "Ferritin and Fibrinogen", "血鐵蛋白與纖維蛋白原"),
+        (("tocilizumab", "ferritin"), "tocilizumab and Ferritin", "tocilizumab (安挺樂) 與血鐵蛋白"),
+        (("ferritin", "bendamustine"), "Ferritin and bendamustine", "血鐵蛋白與 bendamustine"),
+    ],
+)
+def test_chinese_sets_a_blank_beside_latin_letters_only(
+    items: tuple[str, ...], english: str, chinese: str
+) -> None:
+    value = Items(tuple(Name(item) for item in items))
+    assert context(Language.EN).plain.shown(value) == english
+    assert context(Language.ZH_TW).plain.shown(value) == chinese
+
+
+def test_a_chinese_order_is_set_without_a_gap() -> None:
+    writer = context(Language.ZH_TW).plain
+    assert writer.common("action.create", what=Name("ferritin")) == "開立血鐵蛋白"
+    assert writer.common("action.create", what=Text("ferritin")) == "開立 ferritin"
