@@ -11,7 +11,7 @@ from cds.engine.case import Case
 from cds.rules import evidence as facts
 from cds.rules.disease import Disease, disease
 from cds.rules.drug_classes import drug_classes
-from cds.rules.readiness.checklist import NOTHING, Line, Status
+from cds.rules.readiness.checklist import Line, Status
 from cds.rules.readiness.history import history
 from cds.rules.readiness.immunosuppression import immunosuppressants
 from cds.rules.readiness.suspected import suspected, suspicion
@@ -180,6 +180,6 @@ def immunosuppression_line(case: Case) -> Line:
         lost = (Missing("class_immunosuppressants", LossReason.NOT_FETCHED),)
         return Line("E8", Status.UNKNOWN, missing=lost)
     if not drugs:
-        return Line("E8", Status.MET, NOTHING)
+        return Line("E8", Status.MET, msg("found.none-coded"))
     evidence = tuple(facts.of_drug(d) for d in drugs)
     return Line("E8", Status.CAUTION, _names(drugs), notes=(msg("note.suppressed"),), evidence=evidence)
