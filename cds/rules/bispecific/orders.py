@@ -61,7 +61,7 @@ RESTART_ROWS = frozenset({Row.RESTEP, Row.THIRD_EARLY, Row.THIRD_OPEN})
 class Planned:
     """An order of the agent: its planned days, first one first; a day twice: two doses on it.
 
-    `dose`: what it asks for first; `steps`: its doses differ.
+    `dose`: what it asks for first; `steps`: its doses differ; `again`: a further dose of an order in force.
     """
 
     record: DrugRecord
@@ -69,6 +69,7 @@ class Planned:
     days: tuple[date, ...]
     dose: Dose | None
     steps: bool = False
+    again: bool = False
 
     @property
     def day(self) -> date:
@@ -149,7 +150,7 @@ def planned_order(record: DrugRecord, draft: bool, today: date) -> Planned:
 def _pending(
     records: Iterable[DrugRecord], events: Sequence[DoseEvent], today: date, drafted: frozenset[str]
 ) -> list[Planned]:
-    """Active orders not yet due and not yet given."""
+    """Active orders not yet due and not yet given, dose by dose."""
     carried_out = {r.request for e in events for r in e.records if r.request}
     given_days = {e.day for e in events}
     pending = []
@@ -159,9 +160,8 @@ def _pending(
         if record.timing.first is None or not record.timing.stated or record.reference in carried_out:
             continue
         planned = planned_order(record, False, today)
-        days = tuple(d for d in planned.days if d >= today and d not in given_days)
-        if days:
-            pending.append(replace(planned, days=days))
+        days = [d for d in planned.days if d >= today and d not in given_days]
+        pending += [replace(planned, days=(day,), again=n > 0) for n, day in enumerate(days)]
     return pending
 
 
@@ -198,7 +198,7 @@ def judge_orders(
         )
         if twin is not None and judged.row in CRITICAL_ROWS:
             judged = replace(twin, planned=planned, extra=(Row.DUPLICATE,))  # as wrong as the first
-        else:
+        elif not planned.again or judged.row in (Row.CORRECT, Row.LATE):
             accepted.append(judged)
             position = _provisionally(ladder, position, judged)
         if planned.draft:
@@ -327,7 +327,7 @@ def _with_extras(ladder: Ladder, judged: Judged, duplicate: bool) -> Judged:
 
 def _written_strength(record: DrugRecord) -> Decimal | None:
     """Strength in mg that the product's written name states ("Imdelltra 1 mg")."""
-    words = record.name.replace("mg", " mg ").split()
+    words = record.name.casefold().replace("mg", " mg ").split()
     for number, unit in pairwise(words):
         if unit == "mg" and number.replace(".", "", 1).isdigit():
             return Decimal(number)
