@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from math import ceil, floor
 
 from cards.finding import (
     Block,
@@ -33,7 +34,8 @@ from fhir_mapping.chart import DrugRecord, Moment
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """One premedication dose. `minutes` before the start; None where either hour is unknown."""
+    """One premedication dose. `minutes` before the start, whole ones, a begun one counted where the dose is
+    too early; None where either hour is unknown."""
 
     record: DrugRecord
     drug: str
@@ -41,14 +43,14 @@ class Timed:
     outcome: Outcome
 
 
-def minutes_before(dose: Moment | None, start: Moment | None) -> int | None:
-    """Whole minutes from the dose to the start of the infusion; None without both hours."""
+def minutes_before(dose: Moment | None, start: Moment | None) -> float | None:
+    """Minutes from the dose to the start of the infusion; None without both hours."""
     if dose is None or start is None or not dose.exact or not start.exact:
         return None
-    return int((start.earliest - dose.earliest) / timedelta(minutes=1))
+    return (start.earliest - dose.earliest) / timedelta(minutes=1)
 
 
-def timing_outcome(minutes: int | None, earliest: int, latest: int) -> Outcome:
+def timing_outcome(minutes: float | None, earliest: int, latest: int) -> Outcome:
     """`earliest` (60) >= minutes >= `latest` (30) is met."""
     if minutes is None:
         return Outcome.UNKNOWN
@@ -64,7 +66,7 @@ def premedication(case: Case, records: tuple[DrugRecord, ...]) -> tuple[Timed, .
     found: list[Timed] = []
     for record in records:
         drug = next((d for d in record.ingredients if d in DRUGS), None)
-        if drug is None:
+        if drug is None or record.timing.as_needed:
             continue
         for dose in record.timing.doses or (record.timing.first,):
             minutes = minutes_before(dose, start)
@@ -73,7 +75,8 @@ def premedication(case: Case, records: tuple[DrugRecord, ...]) -> tuple[Timed, .
             if not near and not (meant and (minutes is None or minutes <= 24 * 60)):
                 continue
             outcome = timing_outcome(minutes, numbers.int("earliest_min"), numbers.int("latest_min"))
-            found.append(Timed(record, drug, minutes, outcome))
+            whole = ceil if outcome is Outcome.TOO_EARLY else floor
+            found.append(Timed(record, drug, None if minutes is None else whole(minutes), outcome))
     return tuple(found)
 
 

@@ -46,9 +46,7 @@ def _explained(*resources: dict[str, Any]) -> tuple[Missing, str]:
         terminology=RULEBOOK.terminology,
     )
     order = OrderContext(Hook.PATIENT_VIEW, None, "")
-    case = Case(
-        chart=chart, order=order, now=NOW, parameters=RULEBOOK.parameters, facility=RULEBOOK.facility
-    )
+    case = Case(chart=chart, order=order, now=NOW, parameters=RULEBOOK.parameters, facility=RULEBOOK.facility)
     given = Finding(
         RULE, Outcome.UNKNOWN, Indicator.INFO, msg("summary.unknown"), missing=(Missing("ferritin"),)
     )
