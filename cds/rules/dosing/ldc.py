@@ -200,7 +200,8 @@ def _refractory_to_cyclophosphamide(case: Case) -> Observation | None:
     return None
 
 
-def _last_cyclophosphamide(case: Case) -> date | None:
+def _last_cyclophosphamide(case: Case, by: date) -> date | None:
+    """Last day of cyclophosphamide, or of a regimen with it, on or before the day `by`."""
     own = {record.reference for record in case.chart.course.ldc_records}
     days: list[date] = []
     for record in case.chart.drugs.of("cyclophosphamide"):
@@ -213,7 +214,7 @@ def _last_cyclophosphamide(case: Case) -> date | None:
         end: Moment | None = procedure.end or procedure.start
         if end is not None and not containing.isdisjoint(procedure.regimens):
             days.append(end.date)
-    return max(days) if days else None
+    return max((day for day in days if day <= by), default=None)
 
 
 @once_per_case
@@ -227,7 +228,8 @@ def alternate_reasons(case: Case) -> tuple[Why, ...]:
         found.append(Why(Reason.CYSTITIS, evidence))
     statement = _refractory_to_cyclophosphamide(case)
     if statement is not None:
-        last = _last_cyclophosphamide(case) or statement.when.date
+        # what was given after the statement is another therapy than the one that failed
+        last = _last_cyclophosphamide(case, statement.when.date) or statement.when.date
         reference_day = min(filter(None, (_first_dose(case), case.chart.course.day0_any)), default=case.today)
         if (reference_day - last).days <= case.p(RULE).int("shortly_before_days"):
             evidence = Evidence(statement.reference, "refractory_to_agent", effective=statement.when)

@@ -29,6 +29,7 @@ from cds.engine.case import Case, once_per_case
 from cds.engine.parameters import Parameters
 from cds.engine.rule import Hook, rule
 from cds.rules.disease import Disease, disease, disease_evidence
+from cds.rules.evidence import of_observation
 from cds.rules.readiness.checklist import newest, with_number
 from cds.rules.readiness.phase import collected, collection_date, infused, infusing
 from cds.rules.steroids import replaces
@@ -166,7 +167,7 @@ def _drug_cytopenia(case: Case, drug: str) -> tuple[Evidence, ...]:
         scale = 1000 if quantity.unit == "10*3/uL" else 1
         per_ul = replace(quantity, value=quantity.value * scale)
         if per_ul.below(numbers["ibrutinib_anc_below_per_ul"]):
-            found.append(Evidence(anc.reference, "anc", quantity.value, quantity.unit, anc.when))
+            found.append(of_observation(anc))
     return tuple(found)
 
 
