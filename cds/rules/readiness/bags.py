@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cards.finding import Evidence
+from cards.finding import Evidence, Name, Shown
 from cds.engine.case import Case, once_per_case
 from cds.rules.evidence import of_drug, of_fact, of_observation
 from cds.rules.readiness.phase import collection_date
-from fhir_mapping.chart import DrugState, Moment
+from fhir_mapping.chart import DrugState, EventState, Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,11 @@ class Bag:
     product_number: bool
     evidence: tuple[Evidence, ...]
 
+    @property
+    def label(self) -> Shown:
+        """As the reader knows it: its number, never the address of a resource."""
+        return self.name if self.product_number else Name("car_t_product")
+
 
 @once_per_case
 def thaws(case: Case) -> tuple[Thaw, ...]:
@@ -50,6 +55,24 @@ def thaws(case: Case) -> tuple[Thaw, ...]:
     first = collection_date(case)
     own = [t for t in found if first is None or t.start.date >= first]
     return tuple(sorted(own, key=lambda t: (t.start.latest, t.evidence.reference)))
+
+
+def _whole_infusion(case: Case) -> list[Bag]:
+    """The infusion as a procedure, where no bag is recorded: one stretch without a product number."""
+    first = collection_date(case)
+    return [
+        Bag(
+            p.reference,
+            p.start,
+            None if p.state is EventState.RUNNING or p.end == p.start else p.end,
+            p.state is EventState.RUNNING,
+            None,
+            False,
+            (of_fact(p, "car_t_infusion"),),
+        )
+        for p in case.chart.procedures.of("car_t_infusion")
+        if p.state.begun and p.start is not None and (first is None or p.start.date >= first)
+    ]
 
 
 @once_per_case
@@ -72,6 +95,8 @@ def bags(case: Case) -> tuple[Bag, ...]:
                 (of_drug(record),),
             )
         )
+    if not found:
+        found = _whole_infusion(case)
     for index, bag in enumerate(found):
         own = next((t for t in free if t.bag and t.bag == bag.name), None)
         if own is not None:

@@ -129,7 +129,7 @@ def infections(case: Case) -> Infections:
     active: list[Evidence] = []
     viral: list[Evidence] = []
     controlled: list[Evidence] = []
-    for fact in confirmed_infections(case):
+    for fact in (*confirmed_infections(case), *map(of_observation, _fungal_markers(case))):
         condition = coded.get(fact.reference)
         if _reviewed(case, fact):
             controlled.append(fact)
@@ -137,7 +137,6 @@ def infections(case: Case) -> Infections:
             viral.append(fact)
         else:
             active.append(fact)
-    active += [of_observation(o) for o in _fungal_markers(case)]
     review = chart.latest("infection_status")
     suspected: list[Evidence] = []
     if review is not None and _still_active(review, coded) and not active and not viral:

@@ -28,8 +28,8 @@ from cds.rules.readiness.bags import Bag, bags
 from cds.rules.readiness.checklist import NOTHING, OVERRIDES, Line, Status, checklist, dated
 from cds.rules.readiness.identity import Identity, Stage, identity
 from cds.rules.readiness.phase import infusing
-from cds.rules.readiness.suspected import suspected, suspicion
-from fhir_mapping.chart import ConditionState, EventState, Moment, Observation
+from cds.rules.readiness.suspected import is_suspected, suspicion
+from fhir_mapping.chart import Condition, ConditionState, EventState, Flag, Moment, Observation
 
 RULE = "readiness.infusion"
 _VITALS = ("bp_panel", "bp_systolic", "heart_rate", "spo2")
@@ -115,16 +115,16 @@ def _time_of(case: Case, bag: Bag) -> tuple[Status, Shown, dict[str, Scalar], bo
     """Status, cell and minutes of one bag; the last tells whether the thaw time lacks."""
     limit = case.p(RULE)["thaw_to_end_min"]
     if bag.thaw is None or not bag.thaw.start.exact:
-        return Status.UNKNOWN, msg("found.no-thaw", bag=bag.name), {}, True
+        return Status.UNKNOWN, msg("found.no-thaw", bag=bag.label), {}, True
     start = bag.thaw.start.latest
     end = bag.end.latest if bag.end is not None and bag.end.exact else None
     ended = bag.start is not None and not bag.running
     if (ended and end is None) or (end is not None and end < start):
-        return Status.UNKNOWN, msg("found.no-end", bag=bag.name), {}, False
+        return Status.UNKNOWN, msg("found.no-end", bag=bag.label), {}, False
     spent = _minutes(start, end if end is not None else case.now)
     late = spent > limit
     key = "found.minutes" if end is not None else "found.minutes-running"
-    cell = msg(key, bag=bag.name, minutes=spent, until=start + timedelta(minutes=int(limit)))
+    cell = msg(key, bag=bag.label, minutes=spent, until=start + timedelta(minutes=int(limit)))
     status = Status.NOT_MET if late else (Status.MET if end is not None else Status.NOT_APPLICABLE)
     return status, cell, {"thaw_to_end_min": spent}, False
 
@@ -300,7 +300,8 @@ def _reactions(case: Case, found: Sequence[Bag]) -> tuple[dict[str, Evidence], d
             if group is not None:
                 group[word] = of_observation(observation)
     for condition in case.chart.conditions.of("infusion_reaction", *sorted(SEVERE_REACTIONS | _COMMON)):
-        if condition.state not in _HAPPENED or not _inside(case, found, condition.onset):
+        happened = condition.state in _HAPPENED and not _day_of_entry(condition)
+        if not happened or not _inside(case, found, condition.onset):
             continue
         words = condition.concepts & (SEVERE_REACTIONS | _COMMON)
         for word in sorted(words):
@@ -310,6 +311,23 @@ def _reactions(case: Case, found: Sequence[Bag]) -> tuple[dict[str, Evidence], d
             group = severe if graded else common
             group["infusion_reaction"] = of_fact(condition, "infusion_reaction")
     return severe, common
+
+
+def _day_of_entry(condition: Condition) -> bool:
+    """Its only time is the day on which it was entered: it may be as old as the patient."""
+    onset = condition.onset
+    return onset is not None and not onset.exact and Flag.RECORDED_DATE in condition.flags
+
+
+def _unsure(case: Case, found: Sequence[Bag]) -> tuple[Evidence, ...]:
+    """What may be a reaction to this infusion: suspected, or entered on its day without a time."""
+    words = ("infusion_reaction", *sorted(SEVERE_REACTIONS))
+    return tuple(
+        of_fact(c, next(w for w in words if w in c.concepts))
+        for c in case.chart.conditions.of(*words)
+        if (is_suspected(case, c) or (c.state is ConditionState.ACTIVE and _day_of_entry(c)))
+        and _inside(case, found, c.onset)
+    )
 
 
 def _reaction(case: Case, found: Sequence[Bag]) -> Line:
@@ -328,11 +346,7 @@ def _reaction(case: Case, found: Sequence[Bag]) -> Line:
             values=words,
             evidence=evidence,
         )
-    unsure = tuple(
-        e
-        for e in suspected(case, "infusion_reaction", *sorted(SEVERE_REACTIONS))
-        if _inside(case, found, e.effective)
-    )
+    unsure = _unsure(case, found)
     if unsure:
         return suspicion("reaction", unsure)
     if "infusion_reaction" in common:

@@ -96,7 +96,7 @@ def _oxygen(case: Case) -> Line:
         return Line("L2", Status.UNKNOWN, found.shown, limits, missing=found.look.missing)
     evidence = (*found.look.evidence, *found.evidence)
     above = quantity.above(p["spo2_above_percent"])
-    values = {"spo2_percent": quantity.value}
+    values = {"spo2_percent": facts.figure(quantity)}
     if above is False or found.oxygen:
         notes = (msg("note.room-air"),) if found.oxygen else ()
         cell: Shown = found.shown

@@ -168,7 +168,7 @@ def _oxygen(case: Case) -> Line:
     evidence = (*found.look.evidence, *found.evidence)
     status = Status.NOT_MET if not good else (Status.CLINICIAN if found.oxygen else Status.MET)
     notes = (msg("note.on-oxygen"),) if status is Status.CLINICIAN else ()
-    values: dict[str, Scalar] = {"spo2_percent": quantity.value}
+    values: dict[str, Scalar] = {"spo2_percent": facts.figure(quantity)}
     return Line(
         "P4", status, found.shown, limits, (*notes, *again), values=values, evidence=evidence, brief=quantity
     )
@@ -244,7 +244,7 @@ def _bilirubin(case: Case) -> Line:
         cell,
         limits,
         notes,
-        values={"bilirubin_mg_dl": quantity.value},
+        values={"bilirubin_mg_dl": facts.figure(quantity)},
         evidence=look.evidence,
         brief=rounded,
     )

@@ -14,6 +14,8 @@ from cds.rules.grading.oxygen_support import oxygen_at
 from cds.rules.readiness.checklist import Line, Look, Status, newest, shown
 from fhir_mapping.chart import Observation
 
+_AIR_PERCENT = 21
+_HOLDS = timedelta(hours=6)  # as long as a record of the device stands (chart-facts O6)
 SCALES = ("ecog", "karnofsky", "lansky")
 
 
@@ -78,23 +80,19 @@ def saturation(case: Case, within: timedelta) -> Saturation:
     observation = look.observation
     if observation is None:
         return Saturation(look, None)
+    own, flow = observation.component("oxygen_device"), observation.component("o2_flow_rate")
+    flowing = flow is not None and flow.quantity is not None and flow.quantity.above(0) is True
+    if flowing:
+        return Saturation(look, True)
+    if own is not None and "room_air" in own.codes:
+        return Saturation(look, False)  # as the reading itself says, whatever runs at other times
     at = observation.when.latest if observation.when.exact else case.now
     state = oxygen_at(case, at, at)
-    given = (state.low > 0 and not state.provisional) or state.device_missing
-    own = observation.component("oxygen_device")
-    room = state.device == "room_air" or (own is not None and "room_air" in own.codes)
-    if observation.component("o2_flow_rate") is not None and not given:
-        flow = observation.component("o2_flow_rate")
-        amount = None if flow is None else flow.quantity
-        given = amount is not None and amount.above(0) is True
-        room = room or (amount is not None and amount.at_most(0) is True)
-    if not given and not room:
-        fio2 = case.chart.series("fio2").latest(at, timedelta(hours=6))
-        share = None if fio2 is None else fio2.value.quantity
-        room = share is not None and share.at_most(21) is True
-        flowing = case.chart.series("o2_flow_rate").latest(at, timedelta(hours=6))
-        amount = None if flowing is None else flowing.value.quantity
-        room = room or (amount is not None and amount.at_most(0) is True)
-    evidence = tuple(Evidence(reference, "oxygen_device") for reference in state.references)
-    oxygen = True if given else (False if room else None)
-    return Saturation(look, oxygen, evidence if given else ())
+    if (state.low > 0 and not state.provisional) or state.device_missing:
+        return Saturation(look, True, tuple(Evidence(r, "oxygen_device") for r in state.references))
+    room = state.device == "room_air" or any(
+        found.value.quantity is not None and found.value.quantity.at_most(limit)
+        for concept, limit in (("fio2", _AIR_PERCENT), ("o2_flow_rate", 0))
+        if (found := case.chart.series(concept).latest(at, _HOLDS)) is not None
+    )
+    return Saturation(look, False if room else None)

@@ -9,6 +9,7 @@ from decimal import Decimal
 from cards.finding import Evidence, Indicator, Items, Message, Missing, Name, Scalar, Shown, msg
 from cds.engine.case import Case
 from cds.engine.parameters import Parameters
+from cds.rules import evidence as facts
 from cds.rules.dosing.white_cells import per_ul
 from cds.rules.readiness.checklist import NOTHING, Line, Look, Status, newest, with_number
 from cds.rules.renal import Clearance, Method
@@ -47,7 +48,7 @@ def count_line(
         limits,
         () if good else notes,
         shown_weight,
-        {key: cells.value},
+        {key: facts.figure(cells)},
         look.evidence,
         brief=cells,
     )
@@ -67,7 +68,9 @@ def _open(
 ) -> Line:
     missing = look.missing
     if not missing and look.observation is not None:
-        missing = (Missing(look.observation.concept, LossReason.UNIT, look.observation.reference),)
+        bound = look.quantity is not None and bool(look.quantity.comparator)
+        reason = LossReason.NOT_ON_CHART if bound else LossReason.UNIT
+        missing = (Missing(look.observation.concept, reason, look.observation.reference),)
     return Line(
         row,
         Status.UNKNOWN,
@@ -108,7 +111,7 @@ def limit_line(
         limits,
         () if good else notes,
         None,
-        {key: quantity.value},
+        {key: facts.figure(quantity)},
         look.evidence,
         brief=rounded,
     )
@@ -146,10 +149,13 @@ def enzyme_line(
             continue
         good = judge(quantity, found.uln.value * multiple)
         ratio = (quantity.value / found.uln.value).quantize(_TENTH)
-        values[f"{concept}_uln_multiple"] = ratio
-        cells.append(msg("common.checklist.multiple", test=Name(concept), ratio=ratio, when=found.when))
-        if good is None:
-            missing.append(Missing(concept, LossReason.UNIT, found.reference))
+        if quantity.comparator:
+            cells += look.named
+        else:
+            values[f"{concept}_uln_multiple"] = ratio
+            cells.append(msg("common.checklist.multiple", test=Name(concept), ratio=ratio, when=found.when))
+        if good is None:  # a bound that leaves both open
+            missing.append(Missing(concept, resource=found.reference))
         if good is False:
             failed.append(msg(f"common.checklist.brief.{concept}", ratio=ratio))
     status = Status.NOT_MET if failed else (Status.UNKNOWN if missing else Status.MET)

@@ -328,7 +328,7 @@ def _overlap(case: Case) -> Line:
             continue
         end = before.end or (None if before.running else before.start)
         if end is None or after.thaw.start.earliest <= end.latest:
-            cell = msg("found.overlap", bag=after.name, thaw=after.thaw.start)
+            cell = msg("found.overlap", bag=after.label, thaw=after.thaw.start)
             return Line("X12", Status.NOT_MET, cell, notes=(msg("note.X12"),), evidence=evidence)
         open_end = open_end or before.end is None
     if open_end:  # thawed after the previous bag was begun; when that one was in is not recorded
