@@ -169,6 +169,11 @@ TW = "https://twcore.mohw.gov.tw/ig/twcore/CodeSystem/"
         (" http://loinc.org/ ", "6690-2", "wbc"),
         ("https://loinc.org", "6690-2", "wbc"),
         ("http://loinc.org|2.77", "6690-2", "wbc"),
+        # headings, as older editions and short lists write them
+        ("http://hl7.org/fhir/sid/icd-10-cm", "A04.7", "c_difficile"),
+        ("http://hl7.org/fhir/sid/icd-10-cm", "T78.2", "anaphylaxis"),
+        ("http://hl7.org/fhir/sid/icd-10-cm", "C79.3", "cns_metastasis"),
+        ("http://hl7.org/fhir/sid/icd-10-cm", "R57", "shock"),
         # unknown
         ("", "6690-2", ""),
         ("http://example.org", "6690-2", ""),
