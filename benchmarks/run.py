@@ -275,6 +275,17 @@ def unconcerned(seconds: float) -> dict[str, float]:
     return {"floor_cpu_ms": floor, "cpu_ms": own, "ratio": own / floor}
 
 
+def one_client(seconds: float) -> dict[str, float]:
+    """Latency of a client that waits for each answer: with more connections than workers, calls queue."""
+    port = free_port()
+    with server(_own(port), f"http://127.0.0.1:{port}/health/live", OWN_ENVIRONMENT):
+        url = f"http://127.0.0.1:{port}/cds-services/grading-patient-view"
+        payload = body("grading-patient-view", 1000)
+        _measured(url, payload, 1, 2)  # warm
+        load = _measured(url, payload, 1, max(seconds, 5))
+    return {"requests": load.requests, "p50_ms": load.p50_ms, "p99_ms": load.p99_ms}
+
+
 def memory(requests: int) -> dict[str, float]:
     """RSS of one worker after the first tenth and after all of the requests."""
     payload = body("grading-patient-view", 1000)
@@ -371,6 +382,7 @@ def main() -> int:
         "start_up_s": start_up(),
         "pull": pull_round_trips(),
         "unconcerned_order": unconcerned(seconds),
+        "one_client_grading_1000": one_client(seconds),
         "memory": memory(500 if options.quick else 10_000),
         "workers": workers(seconds),
         "slope": {service: slope(rows, service) for service in SERVICES},
