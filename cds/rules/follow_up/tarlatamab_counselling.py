@@ -18,8 +18,10 @@ from cards.finding import (
 )
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
+from cds.rules.after_cart import INFECTIONS
 from cds.rules.bispecific.history import Kind
 from cds.rules.bispecific.holds.events import observed_events, recorded_events
+from cds.rules.bispecific.holds.infections import controlled
 from cds.rules.bispecific.holds.rows import Action
 from cds.rules.bispecific.holds.state import hold_state
 from cds.rules.bispecific.neuro import neuro_state
@@ -91,8 +93,9 @@ def counselling(case: Case) -> Iterator[Finding]:
 
 def _severe(case: Case) -> Iterator[_Advice]:
     """A grade 3-4 event needs a visit or admission."""
+    over = {c.reference for c in case.chart.conditions.of(*INFECTIONS) if controlled(case, c)}
     for event in recorded_events(case):
-        if event.now >= 3:
+        if event.now >= 3 and event.reference not in over:
             key = "row.grade-4" if event.now >= 4 else "row.grade-3"
             evidence = (Evidence(event.reference, "adverse_event", event.now),)
             yield _Advice("severe-event", msg(key, name=event.name, grade=event.now), evidence)

@@ -23,7 +23,7 @@ _ANTI_INFECTIVES = (
 _VAGUE = ("infection", "infection_any")
 
 
-def _controlled(case: Case, condition: Condition) -> bool:
+def controlled(case: Case, condition: Condition) -> bool:
     """A newer review says that no active infection is left (T11)."""
     status = case.chart.latest("infection_status")
     if status is None or (status.focus and condition.reference not in status.focus):
@@ -82,7 +82,7 @@ def infections(case: Case) -> Iterator[HoldRow]:
         if counts and coded is not None and coded >= 4 and on_drug:
             yield _infection("I3", Action.STOP, "row.I3-stop", condition, coded)
             continue
-        if evidence is None or _controlled(case, condition):
+        if evidence is None or controlled(case, condition):
             continue
         grade = coded if coded is not None else _derived_grade(case, condition)
         if stepping and coded is None:
