@@ -139,7 +139,8 @@ def clinical_course(
 # --- infections
 
 
-def _culture_is_positive(observation: Observation) -> bool:
+def culture_is_positive(observation: Observation) -> bool:
+    """Positive and not called a contaminant."""
     contaminant = observation.component("contaminant")
     return observation.value.result is Result.POSITIVE and not (contaminant is not None and contaminant.yes)
 
@@ -157,7 +158,7 @@ def confirmed_infections(case: Case) -> tuple[Evidence, ...]:
     week = case.now - timedelta(days=7)
     for concept in CULTURES:
         for observation in case.chart.series(concept):
-            if observation.when.latest >= week and _culture_is_positive(observation):
+            if observation.when.latest >= week and culture_is_positive(observation):
                 found.append(Evidence(observation.reference, concept, "positive", "", observation.when))
     return tuple(found)
 

@@ -247,6 +247,18 @@ def _suggestions(case: Case, found: tuple[Step, ...]) -> tuple[tuple[Suggestion,
     return tuple(suggestions), tuple(missing)
 
 
+def _untold(case: Case) -> tuple[Missing, ...]:
+    """What keeps open whether G-CSF has failed: a dose that cannot be read, a weight, or a count since it
+    began."""
+    if _low(case) is not True or refractory(case) is not None:
+        return ()
+    course = gcsf_course(case)
+    if course.days_at_dose is not None:
+        return (Missing("anc"),)
+    unread = [r for r in course.given if r.dose is None or r.dose.amount is None]
+    return (unread_dose(unread[-1], unread[-1].ingredients[0]),) if unread else dosing_weight(case).missing
+
+
 def _facts(case: Case) -> tuple[dict[str, Value], tuple[Evidence, ...]]:
     course = gcsf_course(case)
     values: dict[str, Value] = {"icaht_grade": _grade(case), "gcsf_days": course.days}
@@ -293,7 +305,7 @@ def _advice(case: Case) -> Iterator[Finding]:
         detail=tuple(lines),
         values=values,
         evidence=evidence,
-        missing=missing,
+        missing=tuple(dict.fromkeys((*missing, *_untold(case)))),
         suggestions=suggestions,
     )
 

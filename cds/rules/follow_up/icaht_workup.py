@@ -25,7 +25,7 @@ from cards.finding import (
 )
 from cds.engine.case import Case, once_per_case
 from cds.engine.rule import rule
-from cds.rules.after_cart import next_course_begun
+from cds.rules.after_cart import culture_is_positive, next_course_begun
 from cds.rules.dosing.gcsf import refractory
 from cds.rules.dosing.icaht import hyperinflammation
 from cds.rules.grading.icaht_episode import icaht_now
@@ -105,10 +105,12 @@ def _tier1_negative(case: Case, lines: tuple[Line, ...]) -> bool:
     """Everything of the first tier resulted and nothing in it names a cause."""
     if not all(line.found.found is Found.DONE for line in lines):
         return False
-    for concept in ("blood_culture", "cmv_pcr"):
-        latest = case.chart.latest(concept)
-        if latest is not None and latest.value.result is Result.POSITIVE:
-            return False
+    since = case.now - timedelta(days=case.p(RULE).int("found_within_days"))
+    if any(culture_is_positive(o) for o in case.chart.series("blood_culture").since(since)):
+        return False
+    load = case.chart.latest("cmv_pcr")
+    if load is not None and load.value.result is Result.POSITIVE:
+        return False
     return not _toxic_drugs(case)
 
 

@@ -26,7 +26,7 @@ from cds.rules.after_cart import coded_episodes, recorded_grades, therapy_start
 from cds.rules.follow_up.b_cell_recovery import Share, b_cells
 from cds.rules.follow_up.neutropenia import current_anc
 from cds.rules.grading.crs_episode import crs_applies, crs_now, worst_grade
-from cds.rules.grading.icans_episode import icans_now
+from cds.rules.grading.icans_episode import worst_icans
 from cds.rules.steroids import systemic_steroids
 from cds.rules.vaccination.eligibility import drug_names, transplants
 from fhir_mapping.chart import Amount
@@ -96,7 +96,9 @@ def _bridging(case: Case) -> Factor:
     found += [
         evidence.of_fact(p, "purpose_bridging")
         for p in case.chart.procedures.all
-        if not p.purposes.isdisjoint(wanted) and p.state.begun
+        if not p.purposes.isdisjoint(wanted)
+        and p.state.begun
+        and (p.start is None or start is None or p.start.date <= start)
     ]
     return _factor("bridging", bool(found), tuple(found))
 
@@ -114,8 +116,9 @@ def _worst(
         for r in recorded_grades(case, score, since)
     ]
     for episode in coded_episodes(case, concept, since):
-        grade = 0 if episode.grade is None else episode.grade.value
-        graded.append((grade, Evidence(episode.reference, concept, grade or None, "", episode.onset)))
+        if episode.grade is not None:
+            grade = episode.grade.value
+            graded.append((grade, Evidence(episode.reference, concept, grade, "", episode.onset)))
     if not graded:
         return None, ()
     worst, source = max(graded, key=lambda item: item[0])
@@ -130,19 +133,21 @@ def _crs_by_values(case: Case) -> int | None:
     return worst_grade(case, state) if state.low is not None or state.episode is not None else None
 
 
-def _icans_by_values(case: Case) -> int | None:
-    state = icans_now(case)
-    return None if state is None else state.grade
+def _ungraded(case: Case, concept: str) -> bool:
+    """The toxicity is coded without its grade."""
+    since = therapy_start(case)
+    return since is not None and any(e.grade is None for e in coded_episodes(case, concept, since))
 
 
 def _toxicity(case: Case) -> Factor:
     p = case.p(RULE)
     crs, crs_facts = _worst(case, "crs_grade", "crs", _crs_by_values(case))
-    icans, icans_facts = _worst(case, "icans_grade", "icans", _icans_by_values(case))
+    icans, icans_facts = _worst(case, "icans_grade", "icans", worst_icans(case))
     facts = (*crs_facts, *icans_facts)
     if (crs or 0) >= p["crs_grade"] or (icans or 0) >= p["icans_grade"]:
         return _factor("toxicity", True, facts, crs=crs or 0, icans=icans or 0)
-    lacks = (*(("crs_grade",) if crs is None else ()), *(("icans_grade",) if icans is None else ()))
+    known = (("crs", "crs_grade", crs), ("icans", "icans_grade", icans))
+    lacks = tuple(score for name, score, grade in known if grade is None or _ungraded(case, name))
     return _factor("toxicity", None if lacks else False, facts, lacks, crs=crs or 0, icans=icans or 0)
 
 

@@ -122,12 +122,19 @@ def _plan(case: Case) -> tuple[bool, date | None, tuple[DrugRecord, ...]]:
 
 
 def _held_orders(case: Case) -> tuple[DrugRecord, ...]:
-    ended = (DrugState.ON_HOLD, DrugState.STOPPED)
-    return tuple(
-        d
-        for d in case.chart.drugs.of(*DRUGS)
-        if d.state in ended and d.source in (DrugSource.ORDER, DrugSource.STATEMENT)
-    )
+    """Orders and statements on hold, or stopped since the infusion (of unknown time included)."""
+    start = case.chart.course.last_day0
+
+    def held(record: DrugRecord) -> bool:
+        if record.source not in (DrugSource.ORDER, DrugSource.STATEMENT):
+            return False
+        if record.state is DrugState.ON_HOLD:
+            return True
+        end = record.timing.last or record.timing.first
+        before = end is not None and start is not None and end.date < start
+        return record.state is DrugState.STOPPED and not before
+
+    return tuple(d for d in case.chart.drugs.of(*DRUGS) if held(d))
 
 
 def _tests_since(case: Case, last: date | None) -> list[Observation]:

@@ -388,6 +388,17 @@ def icans_now(case: Case) -> IcansState | None:
     return None if start is None else icans_at(case, case.now, start)
 
 
+def worst_icans(case: Case) -> int | None:
+    """Worst grade since the infusion that the chart certainly shows; None where it shows none."""
+    start = therapy_start(case)
+    if start is None:
+        return None
+    now = icans_at(case, case.now, start)
+    times = {m.latest for m in _abnormal(case, start) if start <= m.latest <= case.now}
+    worst = max((icans_at(case, at, start).low or 0 for at in times), default=0)
+    return max(worst, now.low or 0) or now.grade
+
+
 def _state(case: Case, at: datetime, since: datetime) -> IcansState:
     within = hours(case.p(RULE)["bedside_max_age_hours"])
     sedation = sedation_at(case, at)
