@@ -88,7 +88,7 @@ def recorded_grades(case: Case, score: str, since: datetime) -> tuple[Recorded, 
     found = []
     for observation in case.chart.series(score):
         grade = recorded_grade(observation)
-        if grade is not None and observation.when.latest >= since:
+        if grade is not None and observation.when.reaches(since):
             found.append(Recorded(observation.when, grade, observation.reference))
     return tuple(found)
 

@@ -14,7 +14,7 @@ from fhir_mapping.read.times import Stamps
 from fhir_mapping.read.traits import Traits, Worst
 
 _SAME = Decimal("0.01")  # relative difference up to which two units of one result agree
-_TOLD_APART_BY = ("agent", "toxicity", "identity_check_stage", "bag_number", "icaht_phase")
+_TOLD_APART_BY = ("agent", "toxicity", "identity_check_stage", "bag_number", "icaht_phase", "oxygen_device")
 _About: TypeAlias = tuple[object, ...]
 _RESULT_ORDER = {Result.NEGATIVE: 0, Result.INDETERMINATE: 1, Result.POSITIVE: 2}
 

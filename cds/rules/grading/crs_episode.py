@@ -209,7 +209,7 @@ def _recorded_at(case: Case, at: datetime) -> Recorded | None:
     graded = [
         r
         for r in recorded_grades(case, "crs_grade", start)
-        if r.when.earliest <= at and r.when.latest >= at - window
+        if r.when.earliest <= at and r.when.reaches(at - window)
     ]
     if graded:
         return graded[-1]

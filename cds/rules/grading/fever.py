@@ -111,9 +111,8 @@ def given_between(
         first, last = record.timing.first, record.timing.last
         if first is None or first.earliest > end:
             continue
-        running = record.state in (DrugState.RUNNING, DrugState.ACTIVE)
-        finish = end if last is None and running else (last or first).latest
-        if finish >= start:
+        running = last is None and record.state in (DrugState.RUNNING, DrugState.ACTIVE)
+        if running or (last or first).reaches(start):
             found.append(record)
     return tuple(found)
 

@@ -475,7 +475,7 @@ def _recorded_at(case: Case, at: datetime, since: datetime) -> Recorded | None:
     graded = [
         r
         for r in recorded_grades(case, "icans_grade", since)
-        if r.when.earliest <= at and r.when.latest >= at - window
+        if r.when.earliest <= at and r.when.reaches(at - window)
     ]
     if graded:
         return graded[-1]
