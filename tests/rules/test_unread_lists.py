@@ -80,3 +80,49 @@ def test_conditions_that_were_not_read_are_not_an_absence_of_disease(rule: str, 
     unknown = finding.values["unknown"]
     assert isinstance(unknown, list)
     assert rows <= set(unknown)
+
+
+COLLECTED: list[dict[str, Any]] = [
+    {"procedure": "leukapheresis", "at": "2026-01-20", "purpose": "purpose_car_t_collection"},
+    {"service": "lymphodepletion", "at": "2026-02-12"},
+]
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        {"conditions": KeyState.FAILED},
+        {"administrations": KeyState.FAILED, "course_drugs": KeyState.NOT_ASKED},
+    ],
+)
+def test_a_heart_nobody_could_read_of_is_not_one_that_needs_no_tests(lost: dict[str, KeyState]) -> None:
+    (whole,) = answers("readiness.lymphodepletion", "patient-view", COLLECTED)
+    assert {"row": "P10", "status": "met"} in whole.values["lines"]  # type: ignore[operator]
+    (finding,) = answers("readiness.lymphodepletion", "patient-view", COLLECTED, **lost)
+    assert {"row": "P10", "status": "unknown"} in finding.values["lines"]  # type: ignore[operator]
+
+
+def test_conditions_that_were_not_read_are_not_an_infusion_without_a_reaction() -> None:
+    chart = [{"given": "tisagenlecleucel", "from": "2026-02-10T09:00", "to": "2026-02-10T09:20", "bag": "B1"}]
+    (finding,) = answers("readiness.infusion", "patient-view", chart, conditions=KeyState.FAILED)
+    assert {"row": "reaction", "status": "unknown"} in finding.values["lines"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("rule", "disease", "row"),
+    [
+        ("readiness.outcome-risk-all", "b_all", "blinatumomab"),
+        ("readiness.outcome-risk-dlbcl", "dlbcl", "bendamustine"),
+    ],
+)
+def test_doses_that_were_not_read_are_not_a_drug_never_given(rule: str, disease: str, row: str) -> None:
+    chart = [
+        {"service": "car_t_evaluation"},
+        {"condition": disease},
+        {"obs": "tp53_mutation", "value": "absent", "at": "-5d"},
+    ]
+    (whole,) = answers(rule, "patient-view", chart)
+    assert row not in whole.values["untested"]  # type: ignore[operator]
+    lost = {"administrations": KeyState.FAILED, "course_drugs": KeyState.FAILED}
+    (finding,) = answers(rule, "patient-view", chart, **lost)
+    assert row in finding.values["untested"]  # type: ignore[operator]

@@ -29,7 +29,8 @@ from cds.rules.readiness.checklist import NOTHING, OVERRIDES, Line, Status, chec
 from cds.rules.readiness.identity import Identity, Stage, identity
 from cds.rules.readiness.phase import infusing
 from cds.rules.readiness.suspected import is_suspected, suspicion
-from fhir_mapping.chart import Condition, ConditionState, EventState, Flag, Moment, Observation
+from cds.rules.unread import CONDITIONS, unread
+from fhir_mapping.chart import Condition, ConditionState, EventState, Flag, LossReason, Moment, Observation
 
 RULE = "readiness.infusion"
 _VITALS = ("bp_panel", "bp_systolic", "heart_rate", "spo2")
@@ -351,6 +352,9 @@ def _reaction(case: Case, found: Sequence[Bag]) -> Line:
         return suspicion("reaction", unsure)
     if "infusion_reaction" in common:
         return Line("reaction", Status.CAUTION, cell, notes=(msg("note.unnamed"),), evidence=evidence)
+    if unread(case, CONDITIONS) and any(b.start is not None for b in found):
+        lost = (Missing("anaphylaxis", LossReason.NOT_FETCHED),)
+        return Line("reaction", Status.UNKNOWN, cell, weight=Indicator.INFO, evidence=evidence, missing=lost)
     notes = (msg("note.common"),) if common else ()
     return Line("reaction", Status.MET, cell, notes=notes, evidence=evidence)
 

@@ -49,11 +49,13 @@ from cds.rules.readiness.phase import collected, infused
 from cds.rules.readiness.product import product_status
 from cds.rules.readiness.suspected import is_suspected
 from cds.rules.renal import clearance
+from cds.rules.unread import CONDITIONS, DOSES, unread
 from cds.rules.work_up import Found, look_for
 from fhir_mapping.chart import (
     Amount,
     ConditionState,
     EventState,
+    LossReason,
     Moment,
     Observation,
     Quantity,
@@ -65,6 +67,7 @@ _KIDNEY_TESTS = ("creatinine", "creatinine_clearance", "creatinine_clearance_bsa
 _PANEL = ("sodium", "potassium", "creatinine")
 _IMAGING = ("pet_ct", "ct", "mri", "imaging_other")
 _MARROW = ("bone_marrow_aspiration", "marrow_biopsy", "marrow_blasts")
+_HEART_LISTS = (("heart_failure", CONDITIONS), ("doxorubicin", DOSES))
 _HUNDREDTH = Decimal("0.01")
 
 
@@ -320,6 +323,9 @@ def heart(case: Case) -> Heart:
 def _cardiac(case: Case) -> Line:
     found = heart(case)
     if not found.reasons:
+        lost = [Missing(c, LossReason.NOT_FETCHED) for c, keys in _HEART_LISTS if unread(case, keys)]
+        if lost:
+            return Line("P10", Status.UNKNOWN, missing=tuple(lost))
         return Line("P10", Status.MET, msg("found.no-repeat"))
     cell = Items(tuple(dated(Name(e.concept), e.effective) for e in found.reasons))
     since = found.since or case.now - days(case.p(RULE), "tumour_max_age_days")

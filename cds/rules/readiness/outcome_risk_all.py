@@ -35,7 +35,8 @@ from cds.rules.readiness.biology import Mark, Spread, central_disease, extramedu
 from cds.rules.readiness.checklist import NOTHING, dated, newest, shown, with_number
 from cds.rules.readiness.history import history
 from cds.rules.readiness.phase import candidate, infused
-from fhir_mapping.chart import Observation, Quantity
+from cds.rules.unread import DOSES, unread
+from fhir_mapping.chart import LossReason, Observation, Quantity
 
 RULE = "readiness.outcome-risk-all"
 _BLINATUMOMAB = "blinatumomab"
@@ -139,6 +140,9 @@ def _blinatumomab(case: Case) -> Factor:
         found = dated(msg("blinatumomab.responded" if responded else "blinatumomab.failed"), seen.when)
         state = State.CLEAR if responded else State.FLAG
         return Factor("blinatumomab", state, found, (of_observation(seen), *map(of_drug, given)))
+    if not given and unread(case, DOSES):
+        lost = (Missing(_BLINATUMOMAB, LossReason.NOT_FETCHED),)
+        return Factor("blinatumomab", State.UNTESTED, missing=lost)
     if not given:
         return Factor("blinatumomab", State.CLEAR, msg("blinatumomab.never"))
     notes = (msg("note.blinatumomab"),)

@@ -22,6 +22,7 @@ from cds.rules.readiness.checklist import dated, shown
 from cds.rules.readiness.outcome_risk_all import Factor, State, card, genetic
 from cds.rules.readiness.phase import candidate, collection_date, infused
 from cds.rules.readiness.product import COLLECTED, MANUFACTURED, results
+from cds.rules.unread import DOSES, unread
 from cds.rules.washout.leukapheresis import planned_collection
 from cds.rules.washout.uses import Use, dose_per_m2, uses
 from fhir_mapping.chart import Amount, DrugRecord, DrugSource, LossReason, Observation, add_months
@@ -207,6 +208,9 @@ def _bendamustine(case: Case) -> Factor:
     months = case.p(RULE).int("bendamustine_months")
     anchor = collection_date(case) or planned_collection(case)
     use = _last_bendamustine(case, anchor)
+    if use is None and unread(case, DOSES):
+        lost = (Missing("bendamustine", LossReason.NOT_FETCHED),)
+        return Factor("bendamustine", State.UNTESTED, missing=lost, limit=months)
     if use is None:
         return Factor("bendamustine", State.CLEAR, msg("bendamustine.never"), limit=months)
     end = use.end.last
