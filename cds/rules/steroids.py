@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from functools import cache
 
@@ -94,6 +94,16 @@ def adrenal_insufficiency(case: Case) -> bool:
     return any(condition.state is ConditionState.ACTIVE for condition in conditions)
 
 
+def last_day(record: DrugRecord) -> date | None:
+    """The last day with a dose; a supply of 28 days from day 1 ends with day 28."""
+    first, last = record.timing.first, record.timing.last
+    if last is None:
+        return None
+    if record.source is DrugSource.DISPENSE and first is not None and last.date > first.date:
+        return last.date - timedelta(days=1)
+    return last.date
+
+
 def active_on(record: DrugRecord, on: date) -> bool:
     """The drug is taken on that day: an order, statement or supply that covers it, or a dose of that day.
 
@@ -101,7 +111,7 @@ def active_on(record: DrugRecord, on: date) -> bool:
     """
     timing = record.timing
     first = None if timing.first is None else timing.first.first_date
-    last = None if timing.last is None else timing.last.date
+    last = last_day(record)
     if record.source is DrugSource.ADMINISTRATION:
         if not record.given:
             return False

@@ -275,10 +275,9 @@ def suppression_free(case: Case, on: date) -> Gate:
     """ISFREE on that day."""
     certain, open_ones = _suppressive(case, on)
     if certain:
-        last = max(
-            (r.timing.last.date for r in certain if r.timing.last and not r.timing.ongoing), default=None
-        )
-        endless = any(r.timing.last is None or r.timing.ongoing for r in certain)
+        days = [None if r.timing.ongoing else steroids.last_day(r) for r in certain]
+        last = max((day for day in days if day is not None), default=None)
+        endless = None in days
         opens = None if endless or last is None else last + timedelta(days=1)
         shown = tuple(evidence.of_drug(record) for record in certain)
         values: dict[str, Scalar] = {"drugs": ", ".join(sorted(_ids(certain)))}

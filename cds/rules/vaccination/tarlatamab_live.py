@@ -41,6 +41,7 @@ from cds.rules.vaccination.classes import (
     drafted,
     name_of,
 )
+from cds.rules.vaccination.eligibility import planned_day
 from fhir_mapping.chart import Vaccine
 
 RULE = "vaccination.tarlatamab-live"
@@ -87,7 +88,7 @@ def _treated(case: Case, vaccine: Vaccine) -> bool:
     last = last_exposure(case)
     if last is None or last.day is None:
         return dosed(case)
-    day = case.today if vaccine.when is None else max(case.today, vaccine.when.date)
+    day = planned_day(case, vaccine.when)
     return (day - last.day).days <= case.p("dosing.tarlatamab-step-up").int("on_treatment_days")
 
 
@@ -113,8 +114,11 @@ def _given(case: Case) -> Iterator[Finding]:
         told = classify(vaccine)
         if told.vaccine_class is not VaccineClass.LIVE or vaccine.when is None:
             continue
-        gap = (case.today - vaccine.when.date).days
-        if 0 <= gap <= days:
+        if vaccine.when.first_date > case.today:
+            continue
+        # of a month that has not ended the last day that has come
+        gap = max((case.today - vaccine.when.date).days, 0)
+        if gap <= days:
             yield _finding(case, vaccine, told, "given", Outcome.REVIEW, Indicator.WARNING, gap=gap)
 
 
