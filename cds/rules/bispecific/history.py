@@ -20,7 +20,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DoseEvent:
-    """All of one day's records of one kind; mg summed. `mg` None: a dose missing or unreadable.
+    """All of one day's records of one kind (what runs with what is done); mg summed. `mg` None: a dose missing
+    or unreadable.
 
     `day` None: the day is not known.
     """
@@ -118,13 +119,16 @@ def dose_events(chart: Chart, concept: str) -> tuple[DoseEvent, ...]:
         kind = _kind(record)
         if kind is None:
             continue
+        if kind is Kind.RUNNING:
+            kind = Kind.COMPLETED  # one dose of one day, whichever part of it still runs
         grouped.setdefault((_day(record), kind), []).append(record)
     administered = {
         day: _total(records) for (day, kind), records in grouped.items() if kind is not Kind.REPORTED
     }
     events = []
     for (day, kind), records in grouped.items():
-        event = DoseEvent(day, _total(records), kind, tuple(records))
+        running = kind is Kind.COMPLETED and any(r.state is DrugState.RUNNING for r in records)
+        event = DoseEvent(day, _total(records), Kind.RUNNING if running else kind, tuple(records))
         if kind is not Kind.REPORTED or not administered or _adds(event, administered):
             events.append(event)
     return tuple(
