@@ -53,7 +53,7 @@ class Moment:
 
     def reaches(self, start: datetime) -> bool:
         """May lie at or after `start`; a month or a year, its day unknown, has to lie there as a whole."""
-        return (self.latest if self.day_known else self.earliest) >= start
+        return self.earliest >= start or (self.latest >= start and self.day_known)
 
     def hours_to(self, later: Moment | datetime) -> float | None:
         """Elapsed hours, or None where either end knows no hour."""
