@@ -26,7 +26,7 @@ from cds.engine.rule import Hook, rule
 from cds.rules import evidence
 from cds.rules.follow_up.due_dates import Point, halfway, point, served, served_by
 from cds.rules.follow_up.response import B_ALL, LYMPHOMA, MYELOMA, has_disease, relapse
-from fhir_mapping.chart import Appointment, EventState, Flag
+from fhir_mapping.chart import Appointment, EventState, Flag, Observation
 
 RULE = "follow-up.disease-status"
 MARROW = ("bone_marrow_aspiration", "marrow_biopsy", "mrd", "marrow_blasts", "marrow_flow_cytometry")
@@ -60,6 +60,14 @@ def _tests_of(case: Case) -> tuple[str, ...]:
     return MARROW if leukaemia_only else (*MARROW, *IMAGING)
 
 
+def _tells(observation: Observation) -> bool:
+    """There is a result, and it could be evaluated."""
+    value = observation.value
+    if observation.pending or (value.empty and value.absent_reason):
+        return False
+    return "not_evaluable" not in value.codes
+
+
 def assessments(case: Case, start: date) -> tuple[tuple[date, Evidence], ...]:
     """Every sign of a response assessment after the infusion, oldest first: recorded response, MRD, marrow,
     imaging."""
@@ -68,7 +76,7 @@ def assessments(case: Case, start: date) -> tuple[tuple[date, Evidence], ...]:
     found: list[tuple[date, Evidence]] = []
     for concept in ("disease_response", *tests):
         for observation in chart.series(concept):
-            if not observation.pending:
+            if _tells(observation):
                 found.append((observation.when.date, evidence.of_observation(observation)))
     for procedure in chart.procedures.of(*tests):
         if procedure.state in (EventState.DONE, EventState.RUNNING) and procedure.start is not None:

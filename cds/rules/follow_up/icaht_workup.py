@@ -108,7 +108,7 @@ def _tier1_negative(case: Case, lines: tuple[Line, ...]) -> bool:
     since = case.now - timedelta(days=case.p(RULE).int("found_within_days"))
     if any(culture_is_positive(o) for o in case.chart.series("blood_culture").since(since)):
         return False
-    load = case.chart.latest("cmv_pcr")
+    load = case.chart.series("cmv_pcr").latest(case.now, None, lambda o: not o.value.empty)
     if load is not None and load.value.result is Result.POSITIVE:
         return False
     return not _toxic_drugs(case)

@@ -120,7 +120,7 @@ def _positive(observation: Observation) -> bool:
 
 def _causes(case: Case, since: datetime) -> Iterator[Cause]:
     for concept in VIRUSES:
-        newest = case.chart.series(concept).latest(case.now, case.now - since)
+        newest = case.chart.series(concept).latest(case.now, case.now - since, lambda o: not o.value.empty)
         if newest is not None and _positive(newest):
             yield Cause(concept, of_observation(newest))
     progression = last_relapse(case)

@@ -28,7 +28,7 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules import evidence, steroids
-from cds.rules.after_cart import recorded_grade
+from cds.rules.after_cart import closings, coded_episodes, recorded_grade, therapy_start
 from cds.rules.follow_up.neutropenia import current_anc, days_below, score_evidence
 from cds.rules.follow_up.prophylaxis import (
     Use,
@@ -130,13 +130,30 @@ def steroid_run(case: Case, ended_within: timedelta = timedelta(0)) -> SteroidRu
     return SteroidRun(tuple(used), hours, exact, (until - start.date()).days)
 
 
+def _coded_open(case: Case, toxicity: str) -> bool:
+    """Coded as active since the infusion and not too long ago to explain a steroid of today; not closed by a
+    grade 0 or by word."""
+    since = therapy_start(case)
+    if since is None:
+        return False
+    closed = closings(case, f"{toxicity}_grade", toxicity, since)
+    floor = case.now - timedelta(days=case.p(RULE).int("toxicity_open_days"))
+    return any(
+        c.state is ConditionState.ACTIVE
+        and c.onset is not None
+        and c.onset.latest >= floor
+        and not any(at > c.onset.latest for at in closed)
+        for c in coded_episodes(case, toxicity, since)
+    )
+
+
 def _for_toxicity(case: Case, run: SteroidRun) -> bool:
     """Given for CRS, ICANS or IEC-HS: said by the order, or the toxicity is open and no other reason said."""
     if any(not TOXICITIES.isdisjoint(r.reasons) for r in run.records):
         return True
     if any(r.reasons for r in run.records):
         return False
-    if any(c.state is ConditionState.ACTIVE for c in case.chart.conditions.of(*TOXICITIES)):
+    if any(_coded_open(case, toxicity) for toxicity in sorted(TOXICITIES)):
         return True
     window = timedelta(days=case.p(RULE).int("toxicity_days"))
     for score in ("crs_grade", "icans_grade", "iec_hs_grade"):

@@ -88,8 +88,13 @@ def _answer(observation: Observation | None) -> bool | None:
     return False if observation.value.result is Result.NEGATIVE else None
 
 
+def _newest(case: Case, concept: str) -> Observation | None:
+    """The newest result; one that was asked for and not performed hides none before it."""
+    return case.chart.series(concept).latest(case.now, None, lambda o: not o.value.empty)
+
+
 def _dna(case: Case) -> Observation | None:
-    found = [o for c in ("hbv_dna", "hbv_dna_log", "hbv_dna_qual") if (o := case.chart.latest(c)) is not None]
+    found = [o for c in ("hbv_dna", "hbv_dna_log", "hbv_dna_qual") if (o := _newest(case, c)) is not None]
     return max(found, key=lambda o: o.when.latest, default=None)
 
 
@@ -101,7 +106,7 @@ def _dna_answer(observation: Observation | None) -> bool | None:
 
 
 def serology(case: Case) -> Serology:
-    hbsag, anti_hbc, dna = case.chart.latest("hbsag"), case.chart.latest("anti_hbc"), _dna(case)
+    hbsag, anti_hbc, dna = _newest(case, "hbsag"), _newest(case, "anti_hbc"), _dna(case)
     coded = [
         c
         for c in case.chart.conditions.of("hbv")

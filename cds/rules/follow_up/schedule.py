@@ -100,7 +100,8 @@ class Row:
 def _newest(case: Case, *concepts: str) -> date | None:
     found = [o.when.date for c in concepts if (o := case.chart.latest(c)) is not None]
     for concept in concepts:
-        found += [d.when.date for d in case.chart.documents.of(concept) if d.when is not None]
+        documents = case.chart.documents.of(concept)
+        found += [d.when.date for d in documents if d.when is not None and not d.pending]
     return max(found, default=None)
 
 
@@ -233,7 +234,8 @@ def _status(case: Case, every: tuple[Point, ...], start: date) -> Finding:
     }
     orders = tuple(concept for r in due_tests for concept in r.orders)
     buttons: tuple[Suggestion, ...] = ()
-    if orders and row != "next":
+    here_today = bool(seen) and seen[-1][0] == case.today
+    if orders and (row != "next" or here_today):
         actions = tuple(Create(ServiceProposal(concept)) for concept in orders)
         buttons = (Suggestion("tests", msg("suggest.tests"), actions),)
     return Finding(
