@@ -54,7 +54,6 @@ from cds.rules.work_up import Found, look_for
 from fhir_mapping.chart import (
     Amount,
     ConditionState,
-    EventState,
     LossReason,
     Moment,
     Observation,
@@ -226,7 +225,9 @@ def _bilirubin(case: Case) -> Line:
     limits: dict[str, Shown] = {"limit": Amount(limit, "mg/dL"), "gilbert": Amount(ceiling, "mg/dL")}
     quantity = look.quantity
     good = None if quantity is None else quantity.below(limit)
-    if quantity is None or good is None or look.observation is None:
+    within = None if quantity is None else quantity.at_most(ceiling)
+    told = good is not None and (within is not None or not gilbert)
+    if quantity is None or not told or look.observation is None:
         missing = look.missing or (Missing("bilirubin_total"),)
         return Line("P7", Status.UNKNOWN, look.shown, limits, missing=missing, tests=("bilirubin_total",))
     rounded = Quantity(quantity.value.quantize(_HUNDREDTH), quantity.unit, quantity.comparator)
@@ -235,7 +236,7 @@ def _bilirubin(case: Case) -> Line:
     if good:
         status = Status.MET
     elif gilbert:
-        status = Status.MET if quantity.at_most(ceiling) else Status.CLINICIAN
+        status = Status.MET if within else Status.CLINICIAN
         notes = (msg("note.gilbert"),)
     else:
         status, notes = Status.NOT_MET, (msg("note.no-trial-support"),)
@@ -260,9 +261,9 @@ def _kidney(case: Case) -> Line:
     renal = clearance(case, p.int("chemistry_max_age_days"), p.int("body_max_age_days"))
     start = since_collection(case)
     tested = [e for e in renal.evidence if e.concept in _KIDNEY_TESTS]
-    old = start is not None and any(e.effective is not None and e.effective.latest < start for e in tested)
+    old = [e for e in tested if start is not None and e.effective is not None and e.effective.latest < start]
     if renal.value is None or old:
-        missing = renal.missing or (Missing("creatinine"),)
+        missing = renal.missing or tuple(Missing("creatinine", LossReason.STALE, e.reference) for e in old)
         return Line("P9", Status.UNKNOWN, limits=limits, missing=missing, tests=("creatinine",))
     status, weight = Status.MET, None
     notes: tuple[Message, ...] = ()
@@ -354,7 +355,7 @@ def _after_bridging(case: Case) -> datetime:
         moments.append(start)
         for procedure in case.chart.procedures.of("chemotherapy", "radiotherapy"):
             end: Moment | None = procedure.end or procedure.start
-            if procedure.state is EventState.DONE and end is not None and end.latest >= start:
+            if procedure.state.begun and end is not None and end.latest >= start:
                 moments.append(end.earliest)
         for record in bridging_drugs(case):
             last = record.timing.last or record.timing.first
