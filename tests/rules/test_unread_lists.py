@@ -43,6 +43,29 @@ def test_a_live_vaccine_is_not_cleared_over_an_unread_list(lost: dict[str, KeySt
     assert finding.values["not_known"] == [gate]
 
 
+PLANNED: list[dict[str, Any]] = [
+    {"condition": "dlbcl"},
+    {"procedure": "leukapheresis", "at": "-30d", "purpose": "purpose_car_t_collection"},
+    {"order": "fludarabine", "at": "2026-03-20", "count": 1, "purpose": "purpose_lymphodepletion"},
+]
+
+
+def test_a_live_vaccine_before_therapy_is_not_allowed_over_unread_orders() -> None:
+    draft = {"draft_vaccine": "vac_mmr", "id": "v1"}
+    (whole,) = answers("vaccination.pre-cart", "order-sign", [*PLANNED, draft])
+    assert whole.outcome is Outcome.PASS
+    lost = {"orders_active": KeyState.FAILED}
+    (finding,) = answers("vaccination.pre-cart", "order-sign", [*PLANNED, draft], **lost)
+    assert finding.outcome is Outcome.CANNOT_CHECK
+    assert finding.indicator is Indicator.WARNING
+
+
+def test_vaccines_before_therapy_are_not_due_over_an_unread_list() -> None:
+    (finding,) = answers("vaccination.pre-cart", "patient-view", PLANNED, immunizations=KeyState.FAILED)
+    assert finding.outcome is Outcome.CANNOT_CHECK
+    assert finding.unconcluded
+
+
 def test_an_empty_list_that_was_read_clears() -> None:
     draft = {"draft_vaccine": "vac_mmr", "id": "v1"}
     states = dict.fromkeys(("orders_active", "procedures", "administrations"), KeyState.EMPTY)

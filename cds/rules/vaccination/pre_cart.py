@@ -13,6 +13,7 @@ from cards.finding import (
     Finding,
     Indicator,
     Message,
+    Missing,
     Name,
     Outcome,
     Paragraph,
@@ -25,6 +26,7 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules import evidence
+from cds.rules.unread import VACCINES, unread
 from cds.rules.vaccination.answers import allowed, offered, removal
 from cds.rules.vaccination.classes import (
     Classified,
@@ -43,9 +45,17 @@ from cds.rules.vaccination.eligibility import (
     planned_day,
     recent,
     suppressing_drugs,
+    suppression_free,
 )
 from cds.rules.vaccination.influenza import PRODUCT as INFLUENZA
-from cds.rules.vaccination.influenza import against_influenza, day_of, given, season_of_dose, season_start
+from cds.rules.vaccination.influenza import (
+    against_influenza,
+    day_of,
+    given,
+    season_of_dose,
+    season_start,
+    vaccines_unread,
+)
 from fhir_mapping.chart import Vaccine
 
 RULE = "vaccination.pre-cart"
@@ -85,7 +95,10 @@ def vaccines_before(case: Case) -> Iterator[Finding]:
             if not course_begun(case, on):
                 yield _order(case, vaccine, told, on)
     elif not course_begun(case, case.today):
-        yield from _status(case)
+        if unread(case, VACCINES):
+            yield vaccines_unread(RULE, "class_vaccines")
+        else:
+            yield from _status(case)
 
 
 def _b_cells_low(case: Case, on: date) -> tuple[Bullet, ...]:
@@ -106,7 +119,9 @@ def _order(case: Case, vaccine: Vaccine, told: Classified, on: date) -> Finding:
     left = None if start.day is None else (start.day - on).days
     kind = told.vaccine_class
     needed = p.int("live_days") if kind is VaccineClass.LIVE else p.int("non_live_days")
+    suppression = suppression_free(case, on)
     drugs = suppressing_drugs(case, on)
+    missing: tuple[Missing, ...] = ()
     notes: tuple[Bullet, ...] = _b_cells_low(case, on)
     indicator: Indicator | None
     short = left is not None and left < needed
@@ -124,6 +139,11 @@ def _order(case: Case, vaccine: Vaccine, told: Classified, on: date) -> Finding:
         elif left is None or not start.exact:
             outcome, indicator = Outcome.CANNOT_CHECK, Indicator.WARNING
             summary = msg("summary.live-undated", vaccine=name, needed=needed)
+        elif suppression.holds is None:
+            outcome, indicator = Outcome.CANNOT_CHECK, Indicator.WARNING
+            summary = msg("summary.live-unknown", vaccine=name)
+            notes += (Bullet(suppression.reason),)
+            missing = suppression.missing
         else:
             outcome, indicator = Outcome.PASS, Indicator.INFO
             summary = msg("summary.live-in-time", vaccine=name, left=left, needed=needed)
@@ -158,6 +178,7 @@ def _order(case: Case, vaccine: Vaccine, told: Classified, on: date) -> Finding:
         detail=(*anchor, *notes, Paragraph(msg("detail.preference", needed=p.int("non_live_days")))),
         values=values,
         evidence=start.evidence,
+        missing=missing,
         suggestions=offered(vaccine, suggestions),
         unconcluded=outcome is Outcome.CANNOT_CHECK,
     )
