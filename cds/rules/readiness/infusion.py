@@ -158,8 +158,9 @@ def monitoring(case: Case) -> tuple[tuple[Observation, ...], tuple[str, ...]]:
     """(monitors recorded as connected today, those not recorded); continuous monitoring covers all three."""
     found = [o for c in MONITORS for o in case.chart.series(c).on(case.today) if o.value.yes]
     whole = [o for o in case.chart.series("continuous_monitoring").on(case.today) if o.value.yes]
-    orders = [p for p in case.chart.procedures.of("continuous_monitoring") if p.state is EventState.RUNNING]
-    if whole or orders:
+    running = any(p.state is EventState.RUNNING for p in case.chart.procedures.of("continuous_monitoring"))
+    ordered = any(s.state is EventState.ACTIVE for s in case.chart.services.of("continuous_monitoring"))
+    if whole or running or ordered:
         return tuple(whole), ()
     there = {o.concept for o in found}
     return tuple(found), tuple(c for c in MONITORS if c not in there)
@@ -212,8 +213,7 @@ def _during(case: Case, found: Sequence[Bag]) -> Line:
             return Line("vitals-during", Status.UNKNOWN, limits=limits, missing=(Missing("car_t_infusion"),))
         stop = case.now if end is None else end.latest
         inside = [max(t, start.latest) for t in _vital_times(case) if start.latest - slack <= t <= stop]
-        later = [t for t in _vital_times(case) if stop < t <= stop + slack][:1]
-        gaps.append(longest_gap([start.latest, *inside, *(later or [stop])]))
+        gaps.append(longest_gap([start.latest, *inside, stop]))
     gap = max(gaps)
     good = gap <= allowed
     return Line(
