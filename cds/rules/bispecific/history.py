@@ -20,10 +20,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DoseEvent:
-    """All of one day's records of one kind (what runs with what is done); mg summed. `mg` None: a dose missing
-    or unreadable.
+    """All of one day's records of one kind, what runs with what is done; mg summed.
 
-    `day` None: the day is not known.
+    `mg` None: a dose missing or unreadable. `day` None: the day is not known.
     """
 
     day: date | None
