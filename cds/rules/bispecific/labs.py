@@ -38,7 +38,7 @@ def is_fresh(result: Moment, start: Moment, days: int) -> bool:
     """At most `days` x 24 h before the start; by calendar days where either knows no hour."""
     if result.exact and start.exact:
         return start.latest - result.earliest <= timedelta(days=days)
-    return (start.date - result.date).days <= days
+    return (start.date - result.first_date).days <= days
 
 
 def newest(case: Case, concept: str) -> Observation | None:
@@ -66,7 +66,7 @@ def hepatitis_gaps(case: Case, days: int) -> tuple[Missing, ...]:
         last = results[-1] if results else None
         if last is None or last.value.result is Result.INDETERMINATE:
             found.append(Missing(concept, resource="" if last is None else last.reference))
-        elif (case.today - last.when.date).days > days:
+        elif (case.today - last.when.first_date).days > days:
             found.append(Missing(concept, LossReason.STALE, last.reference))
     return tuple(found)
 

@@ -84,7 +84,7 @@ def crs_history(case: Case) -> CrsHistory | None:
     if episode is not None and episode.onset is not None:
         onset = episode.onset
         in_episode = [
-            r.grade or 0 for r in recorded_grades(view, "crs_grade", start) if r.when.latest >= episode.begun
+            r.grade or 0 for r in recorded_grades(view, "crs_grade", start) if r.when.reaches(episode.begun)
         ]
         in_episode += [
             c.grade.value

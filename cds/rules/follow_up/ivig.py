@@ -232,7 +232,7 @@ def trough(case: Case) -> Trough:
     if newest is None:
         return Trough(None, (Missing("igg"),))
     fit = tests.latest(case.now, None, lambda o: o.value.quantity is not None and not _soon_after(case, o))
-    if fit is None or (case.today - fit.when.date).days > p.int("igg_age_days"):
+    if fit is None or (case.today - fit.when.first_date).days > p.int("igg_age_days"):
         return Trough(None, (Missing("igg", LossReason.STALE, newest.reference),))
     return Trough(fit)
 

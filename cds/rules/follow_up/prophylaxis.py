@@ -180,7 +180,7 @@ def stop_predicate(case: Case, rule_id: str) -> Stop:
     values: list[tuple[str, Scalar]] = []
     if newest is None or newest.value.quantity is None:
         missing = (Missing("cd4_abs"),)
-    elif (case.today - newest.when.date).days > p.int("cd4_age_days"):
+    elif (case.today - newest.when.first_date).days > p.int("cd4_age_days"):
         missing = (Missing("cd4_abs", LossReason.STALE, newest.reference),)
     else:
         cd4 = newest.value.quantity.above(p["cd4_per_ul"])

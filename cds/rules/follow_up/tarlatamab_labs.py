@@ -147,7 +147,7 @@ def _pregnancy(case: Case, start: Moment) -> list[Missing]:
     for concept in ("hcg_serum_qual", "hcg_serum_quant", "hcg_urine"):
         newest = case.chart.latest(concept)
         told = newest is not None and newest.value.result in (Result.POSITIVE, Result.NEGATIVE)
-        if told and newest is not None and (start.date - newest.when.date).days <= limit:
+        if told and newest is not None and (start.date - newest.when.first_date).days <= limit:
             return []
     return [Missing("hcg_serum_qual")]
 
@@ -190,7 +190,7 @@ def _between(case: Case) -> Iterator[Finding]:
     for row in hold_state(case).rows:
         for test in row.labs:
             newest = labs.newest(case, test)
-            if newest is None or (case.today - newest.when.date).days >= limit:
+            if newest is None or (case.today - newest.when.first_date).days >= limit:
                 due.append(test)
     tests = tuple(dict.fromkeys(due))
     if tests:

@@ -193,7 +193,7 @@ def recorded_iec_hs(case: Case) -> Recorded | None:
     found = [
         r
         for r in recorded_grades(case, "iec_hs_grade", start)
-        if r.when.latest >= since and r.when.earliest <= case.now
+        if r.when.reaches(since) and r.when.earliest <= case.now
     ]
     return found[-1] if found else None
 

@@ -111,7 +111,7 @@ def series_of(case: Case, analyte: str, since: datetime) -> tuple[Observation, .
         for o in case.chart.series("calcium_total").since(since)
         if o.value.quantity is not None and not (o.when.day_known and o.when.date in days)
     ]
-    recent = [o for o in corrected if o.when.latest >= since]
+    recent = [o for o in corrected if o.when.reaches(since)]
     return tuple(sorted((*recent, *plain), key=lambda o: (o.when.latest, o.reference)))
 
 
@@ -161,7 +161,7 @@ class _Span:
 
 def _counting(case: Case, observations: Sequence[Observation], start: datetime) -> list[Observation]:
     """Those since `start`: the others are baseline, or lie ahead."""
-    return [o for o in observations if o.when.latest >= start and o.when.earliest <= case.now]
+    return [o for o in observations if o.when.reaches(start) and o.when.earliest <= case.now]
 
 
 def _changed(case: Case, analyte: str, observation: Observation, baseline: Quantity | None) -> bool:

@@ -61,7 +61,7 @@ class Infections:
         """A review at most `within` old says that no uncontrolled infection is left. What was suspected,
         begun or `measured` after it stays open; so does a suspected infection that it does not speak of."""
         reviews = [
-            r for r in reversed(case.chart.series("infection_status")) if r.when.latest >= case.now - within
+            r for r in reversed(case.chart.series("infection_status")) if r.when.reaches(case.now - within)
         ]
         if not says_none(reviews[0] if reviews else None):
             return False
@@ -140,7 +140,7 @@ def infections(case: Case) -> Infections:
     review = chart.latest("infection_status")
     suspected: list[Evidence] = []
     if review is not None and _still_active(review, coded) and not active and not viral:
-        recent = review.when.latest >= case.now - _REVIEW_DAYS
+        recent = review.when.reaches(case.now - _REVIEW_DAYS)
         (active if recent else suspected).append(of_observation(review))
     counted = {fact.reference for fact in (*active, *viral, *controlled)}
     suspected += [

@@ -161,7 +161,7 @@ def _pregnancy(case: Case, day: date) -> Line:
     if case.chart.patient.sex == "male":
         return Line("L3", Status.NOT_APPLICABLE, msg("found.not-applicable"), limits)
     last, stated = _newest_test(case), declared_pregnant(case)
-    recent = last is not None and (day - last.when.date).days <= window
+    recent = last is not None and (day - last.when.first_date).days <= window
     positive = last is not None and recent and last.result is Result.POSITIVE
     if stated or positive:
         cell: Shown = last.shown if last is not None and positive else Name("pregnancy")
@@ -196,7 +196,7 @@ def _serology(case: Case, day: date) -> Line:
         if last is None or last.value.result is None:
             missing.append(Missing(concept))
             continue
-        if (day - last.when.date).days > window:
+        if (day - last.when.first_date).days > window:
             missing.append(Missing(concept, LossReason.STALE, last.reference))
         elif last.value.result is Result.INDETERMINATE:
             missing.append(Missing(concept, LossReason.NOT_ON_CHART, last.reference))

@@ -227,7 +227,7 @@ def tarlatamab_pregnancy(case: Case) -> Iterator[Finding]:
     if end is not None:
         values["contraception_until"] = end
     if state.test is not None:
-        values["test_age_days"] = (planned - state.test.when.date).days
+        values["test_age_days"] = (planned - state.test.when.first_date).days
     suggestions: tuple[Suggestion, ...] = ()
     missing: tuple[Missing, ...] = ()
     if any(r.row == "test" for r in rows):
@@ -291,7 +291,7 @@ def _open_rows(case: Case, state: PregnancyState, planned: date, drafted: bool) 
             text = msg("row.test", limit=Days(limit))
         elif test.value.result is Result.INDETERMINATE:
             text = msg("row.test-unclear", limit=Days(limit), day=test.when.date)
-        elif (planned - test.when.date).days > limit:
+        elif (planned - test.when.first_date).days > limit:
             text = msg("row.test-old", limit=Days(limit), day=test.when.date)
         if text is not None:
             yield _Open("test", Indicator.WARNING, Outcome.INCOMPLETE, text)
