@@ -26,7 +26,7 @@ def phase_of(case: Case, day: int) -> int:
 
 
 def _signs(case: Case) -> tuple[Evidence, ...]:
-    """Fever of the last days, a confirmed infection, or tests for one ordered or taken."""
+    """Fever of the last days, a confirmed infection, or tests for one taken, or ordered for now."""
     since = case.now - timedelta(days=case.p(RULE).int("sign_days"))
     shown = [
         evidence.of_observation(f.temperature)
@@ -36,7 +36,8 @@ def _signs(case: Case) -> tuple[Evidence, ...]:
     ][-1:]
     shown += confirmed_infections(case)
     for order in case.chart.services.of(*WORK_UP):
-        recent = order.when is not None and order.when.latest >= since
+        tomorrow = case.today + timedelta(days=1)
+        recent = order.when is not None and order.when.latest >= since and order.when.first_date <= tomorrow
         if order.state is EventState.ACTIVE and recent:
             shown.append(evidence.of_fact(order, next(c for c in WORK_UP if c in order.concepts)))
     for concept in CULTURES:

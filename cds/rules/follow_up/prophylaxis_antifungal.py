@@ -28,7 +28,13 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules import evidence, steroids
-from cds.rules.after_cart import closings, coded_episodes, recorded_grade, therapy_start
+from cds.rules.after_cart import (
+    closings,
+    coded_episodes,
+    confirmed_infections,
+    recorded_grade,
+    therapy_start,
+)
 from cds.rules.follow_up.neutropenia import current_anc, days_below, score_evidence
 from cds.rules.follow_up.prophylaxis import (
     Use,
@@ -58,6 +64,7 @@ RULE = "follow-up.prophylaxis-antifungal"
 ANTIFUNGALS = ("class_antimycotics",)
 AZOLES = ("posaconazole", "voriconazole", "itraconazole", "isavuconazole", "fluconazole")
 MOULD = ("aspergillosis", "invasive_mold_infection")
+FUNGAL = frozenset({"candidiasis", "infection_fungal", *MOULD})
 TOXICITIES = frozenset({"crs", "icans", "iec_hs"})
 _NOT_A_COURSE = frozenset({"purpose_premedication", "purpose_antiemetic"})
 
@@ -364,11 +371,15 @@ def _drugs(case: Case, recommended: bool) -> tuple[Suggestion, ...]:
 
 
 def _prevents(case: Case, draft: DrugRecord) -> bool:
-    """Prophylaxis by its purpose; without one, a listed drug above its listed dose is treatment
-    (chart-facts M16)."""
+    """Prophylaxis by its purpose; without one, a drug beside an active fungal infection and a listed drug
+    above its listed dose are treatment (chart-facts M16)."""
     if for_treatment(draft):
         return False
-    if "purpose_prophylaxis" in draft.purposes or draft.dose is None or draft.dose.mg is None:
+    if "purpose_prophylaxis" in draft.purposes:
+        return True
+    if any(found.concept in FUNGAL for found in confirmed_infections(case)):
+        return False
+    if draft.dose is None or draft.dose.mg is None:
         return True
     p = case.p(RULE)
     listed = [p[f"{drug}_mg"] for drug in ("posaconazole", "micafungin") if drug in draft.ingredients]
