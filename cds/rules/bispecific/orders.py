@@ -157,9 +157,11 @@ def _pending(
     for record in records:
         if record.state is not DrugState.ACTIVE or record.reference in drafted:
             continue
-        if record.timing.first is None or not record.timing.stated or record.reference in carried_out:
+        if record.timing.first is None or not record.timing.stated:
             continue
         planned = planned_order(record, False, today)
+        if record.reference in carried_out and len(planned.days) == 1:
+            continue
         days = [d for d in planned.days if d >= today and d not in given_days]
         pending += [replace(planned, days=(day,), again=n > 0) for n, day in enumerate(days)]
     return pending
