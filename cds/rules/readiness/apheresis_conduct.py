@@ -28,6 +28,7 @@ from cds.rules.evidence import of_drug, of_fact, of_observation
 from cds.rules.readiness.apheresis_volume import counts
 from cds.rules.readiness.blood_volume import blood_volume
 from cds.rules.readiness.checklist import NOTHING, Line, Status, checklist, shown
+from cds.rules.readiness.in_force import active_today
 from cds.rules.readiness.phase import candidate, collection_order, collection_running, infused
 from fhir_mapping.chart import Amount, DrugRecord, EventState, Flag, Route, ServiceOrder
 
@@ -92,7 +93,7 @@ def _rate(case: Case) -> Line:
 def _in_force(case: Case, concept: str) -> tuple[DrugRecord, ...]:
     """Drafts of the hook, orders and running infusions of a drug given into the blood."""
     drafts = case.chart.drafts.drugs.of(concept)
-    return tuple(d for d in (*drafts, *case.chart.active_drugs(concept)) if d.route in _MET_ROUTES)
+    return tuple(d for d in (*drafts, *active_today(case, concept)) if d.route in _MET_ROUTES)
 
 
 def _anticoagulant(case: Case) -> Line:

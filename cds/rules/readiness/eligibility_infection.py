@@ -26,6 +26,7 @@ from cds.rules import evidence as facts
 from cds.rules.body_size import is_adult
 from cds.rules.drug_classes import drug_classes
 from cds.rules.readiness.checklist import NOTHING, Line, Status, dated, newest
+from cds.rules.readiness.in_force import active_today
 from cds.rules.readiness.infection import (
     VIRAL_LOADS,
     Detection,
@@ -194,7 +195,7 @@ def _positive(case: Case, tests: tuple[str, ...], condition: str) -> tuple[Evide
 
 def _treated(case: Case, group: str, klass: str) -> tuple[Evidence, ...]:
     names = (*sorted(drug_classes().drugs(group)), klass)
-    return tuple(facts.of_drug(d) for d in case.chart.active_drugs(*names))
+    return tuple(facts.of_drug(d) for d in active_today(case, *names))
 
 
 def _negative(case: Case, tests: tuple[str, ...]) -> Latent:

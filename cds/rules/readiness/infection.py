@@ -14,6 +14,7 @@ from cards.finding import Evidence
 from cds.engine.case import Case, once_per_case
 from cds.rules.after_cart import INFECTIONS, confirmed_infections
 from cds.rules.evidence import of_drug_start, of_fact, of_observation
+from cds.rules.readiness.in_force import active_today
 from cds.rules.readiness.suspected import is_suspected
 from fhir_mapping.chart import Condition, ConditionState, Observation, Result
 
@@ -150,10 +151,8 @@ def infections(case: Case) -> Infections:
     ]
     treatment = [
         of_drug_start(d)
-        for d in chart.active_drugs(*_TREATMENT)
-        if "purpose_prophylaxis" not in d.purposes
-        and d.concepts.isdisjoint(_PROPHYLACTIC)
-        and (d.timing.ongoing or d.timing.last is None or d.timing.last.date >= case.today)
+        for d in active_today(case, *_TREATMENT)
+        if "purpose_prophylaxis" not in d.purposes and d.concepts.isdisjoint(_PROPHYLACTIC)
     ]
     return Infections(
         tuple(active), tuple(viral), tuple(controlled), tuple(suspected), tuple(treatment), review
