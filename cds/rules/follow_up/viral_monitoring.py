@@ -51,12 +51,15 @@ def symptoms(case: Case) -> bool:
 
 
 def _daily_doses(records: tuple[DrugRecord, ...]) -> Iterator[Decimal]:
-    """mg prednisone per day: what an order or statement says, and what was given on each day."""
+    """mg prednisone per day: what each step of an order or statement says, alone and with the steps that it
+    meets, and what was given on each day."""
     given: dict[date, Decimal] = defaultdict(Decimal)
     for record in records:
         if record.source is not DrugSource.ADMINISTRATION:
-            if (daily := steroids.daily_equivalent(record)) is not None:
-                yield daily
+            for step in record.by_instruction():
+                begins = None if step.timing.first is None else step.timing.first.date
+                alone, together = steroids.daily_equivalent(step), steroids.daily_equivalent(record, begins)
+                yield from filter(None, (alone, together))
         elif (one := steroids.dose_equivalent(record)) is not None and record.timing.first is not None:
             given[record.timing.first.date] += one
     yield from given.values()
