@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -287,11 +288,17 @@ def one_client(seconds: float) -> dict[str, float]:
 
 
 def memory(requests: int) -> dict[str, float]:
-    """RSS of one worker after the first tenth and after all of the requests."""
+    """RSS of one worker after the first tenth and after all of the requests; its audit rows go to a file,
+    for in memory they would be what grows."""
     payload = body("grading-patient-view", 1000)
     port = free_port()
     with (
-        server(_own(port), f"http://127.0.0.1:{port}/health/live", OWN_ENVIRONMENT) as (pid, _),
+        TemporaryDirectory() as folder,
+        server(
+            _own(port),
+            f"http://127.0.0.1:{port}/health/live",
+            {**OWN_ENVIRONMENT, "TCELL_CDS_DATABASE_URL": f"sqlite:///{folder}/audit.db"},
+        ) as (pid, _),
         httpx.Client(timeout=30) as client,
     ):
         sizes = []

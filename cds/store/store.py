@@ -6,11 +6,11 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import bindparam, delete, select, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -37,6 +37,7 @@ _QUEUE = 20_000  # rows, a few MB
 _OPEN_SECONDS = _CLOSE_SECONDS = 5.0
 _TIDY_SECONDS = 3600.0
 
+T = TypeVar("T")
 Counted = Callable[[int], None]
 
 # Built once: to put it together costs as much as to run it.
@@ -86,6 +87,7 @@ class Store:
         self._tidied = 0.0
         self.writer = Writer(self._flush, queue, on_lost)
         self._feedback = 0  # ticket of the newest
+        self._reading: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Store:
         try:
@@ -100,6 +102,9 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.writer.close(_CLOSE_SECONDS)
+        for task in tuple(self._reading):
+            task.cancel()
+        await asyncio.gather(*self._reading, return_exceptions=True)
         await self._engine.dispose()
 
     # --- told, never waiting
@@ -135,8 +140,7 @@ class Store:
         try:
             async with asyncio.timeout(seconds):
                 await self.writer.written(self._feedback)  # that of a moment ago may still be on its way
-                async with self._engine.connect() as connection:
-                    found = {tuple(row) for row in await connection.execute(_OVERRIDDEN, asked)}
+                found = await self._to_its_end(self._rows_of(asked))
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise Unavailable(type(error).__name__) from None
         names = [
@@ -144,6 +148,23 @@ class Store:
             for item, order in zip(findings, orders, strict=True)
         ]
         return frozenset(place for place, name in enumerate(names) if name[3] and name in found)
+
+    async def _rows_of(self, asked: Mapping[str, Any]) -> set[tuple[Any, ...]]:
+        async with self._engine.connect() as connection:
+            return {tuple(row) for row in await connection.execute(_OVERRIDDEN, asked)}
+
+    async def _to_its_end(self, reading: Coroutine[Any, Any, T]) -> T:
+        """The result, if the caller waits for it: a query that is broken off costs its connection, and a busy
+        service would open a new one for every call."""
+        task = asyncio.create_task(reading)
+        self._reading.add(task)
+        task.add_done_callback(self._read)
+        return await asyncio.shield(task)
+
+    def _read(self, task: asyncio.Task[Any]) -> None:
+        self._reading.discard(task)
+        if not task.cancelled():
+            task.exception()  # told to the caller, if it still waits
 
     async def use_token(self, issuer: str, token: str, expires: int, seconds: float) -> bool:
         """True the first time that any worker sees the token. Raises Unavailable."""
