@@ -211,6 +211,15 @@ async def test_a_look_up_that_takes_too_long_is_given_up(store: Store) -> None:
         await store.overridden(request("u"), [finding()], no_chart(), hours=24, seconds=0)
 
 
+async def test_a_look_up_that_is_given_up_keeps_its_connection(store: Store) -> None:
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            await store.overridden(request("u"), [finding()], no_chart(), hours=24, seconds=0)
+    await asyncio.wait_for(asyncio.gather(*store._reading), 5)
+    assert store._reading == set()
+    assert await store.overridden(request("u"), [finding()], no_chart(), hours=24, seconds=5) == frozenset()
+
+
 def no_chart() -> Chart:
     return None  # type: ignore[return-value]
 
