@@ -43,6 +43,15 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cds.store.writer._FIRST_PAUSE", 0.001)
 
 
+@pytest.fixture
+async def unhurried(database: Database, monkeypatch: pytest.MonkeyPatch) -> Writer:
+    """A started writer that gathers rows for an hour unless somebody waits for them."""
+    monkeypatch.setattr("cds.store.writer._GATHER", 3600)
+    writer = Writer(database.flush, 2000, lambda count: None)
+    writer.start()
+    return writer
+
+
 async def test_rows_arrive_in_order(database: Database) -> None:
     writer = Writer(database.flush, 2000, lambda count: None)
     writer.start()
@@ -55,11 +64,9 @@ async def test_rows_arrive_in_order(database: Database) -> None:
 
 
 async def test_who_waits_for_one_row_does_not_wait_for_later_ones(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, unhurried: Writer
 ) -> None:
-    monkeypatch.setattr("cds.store.writer._GATHER", 3600)
-    writer = Writer(database.flush, 2000, lambda count: None)
-    writer.start()
+    writer = unhurried
     first = writer.put(rows(5))
     await asyncio.wait_for(writer.written(first), 1)
     assert len(database.ids) == 5
@@ -74,11 +81,9 @@ async def test_who_waits_for_one_row_does_not_wait_for_later_ones(
 
 
 async def test_who_waits_for_rows_does_not_wait_for_others_to_gather(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, unhurried: Writer
 ) -> None:
-    monkeypatch.setattr("cds.store.writer._GATHER", 3600)
-    writer = Writer(database.flush, 2000, lambda count: None)
-    writer.start()
+    writer = unhurried
     for start in (0, 5):
         writer.put(rows(5, start))
         await asyncio.sleep(0)
