@@ -158,16 +158,13 @@ async def test_a_look_up_without_answer_repeats_the_card_in_time(
 
         class Stuck:
             async def __aenter__(self) -> None:
-                await asyncio.sleep(60)
+                await asyncio.Event().wait()
 
             async def __aexit__(self, *error: object) -> None: ...
 
         monkeypatch.setattr("cds.wiring.LOOK_UP_SECONDS", 0.02)
         monkeypatch.setattr("sqlalchemy.ext.asyncio.AsyncEngine.connect", lambda self: Stuck())
-        loop = asyncio.get_running_loop()
-        started = loop.time()
         assert LABS in by_rule(await post_hook(client, "all-order-sign", signed(order)))
-        assert loop.time() - started < 2
         assert 'what="not-looked-up"} 1.0' in (await client.get("/metrics")).text
 
 

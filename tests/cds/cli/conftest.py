@@ -15,7 +15,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from cds.app import create_app
-from cds.cli import app
+from cds.cli import app, console
 from cds.cli.serve import demo_bundles, demo_clock, demo_settings
 from cds.cli.servers import running
 from cds.sandbox import create_fhir_app
@@ -64,7 +64,8 @@ def quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     for name in [name for name in os.environ if name.startswith("TCELL_CDS_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "240")
+    for screen in (console.out, console.err):  # which have read the width of the caller's terminal by now
+        monkeypatch.setattr(screen, "width", 240)
     monkeypatch.chdir(tmp_path)
 
 
