@@ -26,8 +26,9 @@ integration: $(STAMP) $(medplum)
 demo: $(STAMP)
 	$(BIN)/python -m cds.cli.demo
 
+WORKERS ?= 2
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
 serve: $(STAMP)
 	$(BIN)/tcell-cds serve

@@ -35,6 +35,14 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("house")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start programs of their own take turns in one worker, so that they do not crowd each other."""
+    for item in items:
+        if any(item.get_closest_marker(name) for name in ("integration", "browser")):
+            item.add_marker(pytest.mark.xdist_group("programs"))
+
+
 FROZEN = datetime(2025, 4, 16, 10, tzinfo=ZoneInfo("Asia/Taipei"))
 INSTANCE = "0b6f9f0e-6d2e-4d0c-8a60-1f6f3a2f7d11"
 
