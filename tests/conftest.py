@@ -37,7 +37,7 @@ hypothesis.settings.load_profile("house")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start programs of their own take turns in one worker, so that they do not crowd each other."""
+    """Tests that start programs of their own take turns in one worker, so as not to crowd each other."""
     for item in items:
         if any(item.get_closest_marker(name) for name in ("integration", "browser")):
             item.add_marker(pytest.mark.xdist_group("programs"))
