@@ -22,6 +22,7 @@ from fhir_mapping.chart import (
     LossReason,
     Moment,
     Observation,
+    Precision,
     Result,
 )
 
@@ -104,10 +105,35 @@ def coded_episodes(case: Case, concept: str, since: datetime) -> tuple[Condition
     )
 
 
+def coded_grade(case: Case, concept: str, since: datetime, at: datetime) -> Recorded | None:
+    """The grade of the newest coded episode that is open at `at`. One without a date comes last: it began at
+    some time since the therapy."""
+    undated = (
+        c for c in case.chart.conditions.of(concept) if c.onset is None and c.state is ConditionState.ACTIVE
+    )
+    for condition in (*reversed(coded_episodes(case, concept, since)), *undated):
+        begun = condition.onset or Moment(since, max(since, at), Precision.YEAR)
+        ended = condition.end is not None and condition.end.earliest <= at
+        open_then = condition.state is ConditionState.ACTIVE or condition.end is not None
+        if begun.earliest <= at and open_then and not ended:
+            grade = None if condition.grade is None else condition.grade.value
+            return Recorded(begun, grade, condition.reference)
+    return None
+
+
+def long_coded(case: Case, recorded: Recorded, at: datetime) -> bool:
+    """Coded so long ago that, with nothing on the chart since, it must be asked whether it still holds."""
+    return at - recorded.when.earliest > timedelta(days=case.p("grading.crs").int("coded_stale_days"))
+
+
 def closings(case: Case, score: str, concept: str, since: datetime) -> tuple[datetime, ...]:
-    """When a clinician closed the toxicity: grade 0, an abatement, or "resolved"."""
+    """When a clinician closed the toxicity: grade 0, an abatement, or "resolved". Of an episode that is over
+    since an unknown day, its onset alone holds nothing open."""
     times = [r.when.latest for r in recorded_grades(case, score, since) if r.grade == 0]
-    times += [c.end.latest for c in coded_episodes(case, concept, since) if c.end is not None]
+    for condition in coded_episodes(case, concept, since):
+        over = condition.end or (condition.onset if condition.state is ConditionState.HISTORY else None)
+        if over is not None:
+            times.append(over.latest)
     for observation in case.chart.series("toxicity_course"):
         about = observation.component("toxicity")
         if about is not None and concept in about.codes and "resolved" in observation.value.codes:

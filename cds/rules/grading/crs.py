@@ -345,6 +345,12 @@ def _summary(case: Case, state: CrsState) -> Message:
     return msg(key, grade=state.low, day=day, reason=reason)
 
 
+def _unknown(state: CrsState) -> Message:
+    if state.long_coded and state.recorded is not None:
+        return msg("summary.still-coded", when=state.recorded.when)
+    return msg("summary.cannot-grade")
+
+
 @rule(RULE)
 def grade_crs(case: Case) -> Iterator[Finding]:
     """The grade now, day 0 to 30 and later while an episode is open."""
@@ -359,7 +365,7 @@ def grade_crs(case: Case) -> Iterator[Finding]:
             rule=RULE,
             outcome=Outcome.CANNOT_GRADE,
             indicator=(Indicator.WARNING if state.signs else Indicator.INFO) if own_card else None,
-            summary=msg("summary.cannot-grade"),
+            summary=_unknown(state),
             detail=tuple(_detail(case, state)),
             values=_values(case, state),
             evidence=evidence(state),

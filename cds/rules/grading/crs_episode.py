@@ -24,7 +24,9 @@ from cds.rules.after_cart import (
     Recorded,
     closings,
     coded_episodes,
+    coded_grade,
     confirmed_infections,
+    long_coded,
     recorded_grades,
     therapy_start,
 )
@@ -37,7 +39,7 @@ from cds.rules.grading.hemodynamics import (
     pressures,
 )
 from cds.rules.grading.oxygen_support import OxygenState, oxygen_at, oxygen_spans
-from fhir_mapping.chart import ConditionState, DrugRecord, Moment, Observation, frozen
+from fhir_mapping.chart import DrugRecord, Moment, Observation, frozen
 
 
 class Gate(StrEnum):
@@ -89,6 +91,7 @@ class CrsState:
     infections: tuple[Evidence, ...] = ()
     recorded: Recorded | None = None
     missing: tuple[str, ...] = field(default=())
+    long_coded: bool = False  # a coded grade without any sign for so long that it is asked about
 
     @property
     def grade(self) -> int | None:
@@ -157,9 +160,14 @@ def _closings(case: Case) -> tuple[datetime, ...]:
     return () if start is None else closings(case, "crs_grade", "crs", start)
 
 
+def _gap(case: Case) -> timedelta:
+    return timedelta(days=case.p("grading.crs").int("episode_gap_days"))
+
+
 def episode_at(case: Case, at: datetime) -> Episode | None:
     """The newest episode that had begun by `at`, whether or not it has ended. An episode needs a fever or a
-    clinician's word; signs without either are none."""
+    clinician's word; signs without either are none. A sign after a pause longer than CRS lasts opens
+    another."""
     start = therapy_start(case)
     if start is None:
         return None
@@ -174,12 +182,14 @@ def episode_at(case: Case, at: datetime) -> Episode | None:
             moment = max(recorded.when.earliest, start)
             signs.append(_Sign(moment, moment, fever=Fever(recorded.when, recorded.reference)))
     closings_of_all = _closings(case)
+    gap = _gap(case)
     begun: datetime | None = None
     first: Fever | None = None  # first fever of the episode
     last = newest = start  # a clinician's closing after the beginning of the newest sign ends the episode
     for sign in sorted(signs, key=lambda s: (s.begun, s.end)):
         if begun is not None and (
             any(newest <= closing <= sign.begun for closing in closings_of_all)
+            or sign.begun - last > gap
             or _quiet_between(case, last, sign.begun)
         ):
             begun = None
@@ -194,6 +204,15 @@ def episode_at(case: Case, at: datetime) -> Episode | None:
         return Episode(begun, last, None)
     closed = next((closing for closing in closings_of_all if newest <= closing <= at), None)
     return Episode(begun, last, first.when, first.reference, closed)
+
+
+def _standing(case: Case, at: datetime, start: datetime) -> Episode | None:
+    """The episode of `episode_at`, unless nothing was seen of it for longer than CRS lasts and no open
+    Condition speaks for it."""
+    episode = episode_at(case, at)
+    if episode is None or at - episode.last <= _gap(case):
+        return episode
+    return episode if coded_grade(case, "crs", start, at) is not None else None
 
 
 # --- grade
@@ -213,15 +232,7 @@ def _recorded_at(case: Case, at: datetime) -> Recorded | None:
     ]
     if graded:
         return graded[-1]
-    for condition in reversed(coded_episodes(case, "crs", start)):
-        assert condition.onset is not None
-        begun = condition.onset.earliest <= at
-        ended = condition.end is not None and condition.end.earliest <= at
-        active = condition.state is ConditionState.ACTIVE or condition.end is not None
-        if begun and not ended and active:
-            grade = None if condition.grade is None else condition.grade.value
-            return Recorded(condition.onset, grade, condition.reference)
-    return None
+    return coded_grade(case, "crs", start, at)
 
 
 @once_per_case
@@ -249,7 +260,7 @@ def _state(case: Case, at: datetime) -> CrsState:
     p = case.p("grading.crs")
     window = hours(p["fever_window_hours"])
     bp, o2 = blood_pressure_at(case, at, start), oxygen_at(case, at, start)
-    episode = episode_at(case, at)
+    episode = _standing(case, at, start)
     recent = fevers_between(case, max(start, at - window), at)
     temperatures = measured(case, max(start, at - window), at)
     newest = temperatures[-1][0] if temperatures else None
@@ -282,7 +293,7 @@ def _state(case: Case, at: datetime) -> CrsState:
             return _without_crs(replace(base, masking=hidden), Gate.RESOLVED)
         blank = newest is None and not bp.measured and not bp.low and not o2.recorded
         if blank and recorded is not None and recorded.grade is not None:
-            return _by_clinician(replace(base, missing=("body_temperature", "bp_systolic")))
+            return _by_clinician(case, replace(base, missing=("body_temperature", "bp_systolic")))
         if hidden:
             gate = Gate.INFECTION if infections else Gate.FEVER_EARLIER
             return _graded(replace(base, gate=gate, masking=hidden))
@@ -290,16 +301,16 @@ def _state(case: Case, at: datetime) -> CrsState:
         if base.signs:
             return _graded(replace(base, gate=Gate.FEVER_GONE, missing=unmeasured))
         if unmeasured:
-            return _by_clinician(replace(base, missing=unmeasured))
+            return _by_clinician(case, replace(base, missing=unmeasured))
         if recorded is not None and recorded.grade:
             # coded or graded CRS without a fever on this chart: the clinician saw more than the chart shows
-            return _by_clinician(base)
+            return _by_clinician(case, base)
         if bp.high or o2.high:
             return replace(base, missing=_missing(base))
         return _without_crs(base, Gate.RESOLVED)
     base = replace(base, masking=masking(case, at - window, at))
     if newest is None:
-        return _by_clinician(replace(base, missing=("body_temperature",)))
+        return _by_clinician(case, replace(base, missing=("body_temperature",)))
     if base.masking and base.signs:
         return _graded(replace(base, gate=Gate.MASKED))
     return _without_crs(base, Gate.NO_FEVER)
@@ -331,11 +342,13 @@ def _graded(state: CrsState) -> CrsState:
     return replace(state, low=low, high=high, open_ended=open_ended, missing=_missing(state))
 
 
-def _by_clinician(state: CrsState) -> CrsState:
-    if state.recorded is not None and state.recorded.grade is not None:
-        grade = state.recorded.grade
-        return replace(state, gate=Gate.CLINICIAN, low=grade, high=grade)
-    return state
+def _by_clinician(case: Case, state: CrsState) -> CrsState:
+    recorded = state.recorded
+    if recorded is None or recorded.grade is None:
+        return state
+    if long_coded(case, recorded, state.at):
+        return replace(state, long_coded=True)
+    return replace(state, gate=Gate.CLINICIAN, low=recorded.grade, high=recorded.grade)
 
 
 # --- course

@@ -159,8 +159,10 @@ def grade_icans(case: Case) -> Iterator[Finding]:
     indicator: Indicator | None = None
     summary = msg("summary.cannot-grade")
     if state.low is None:
-        if state.open_episode or inpatient(case):
+        if state.open_episode or state.long_coded or inpatient(case):
             indicator = Indicator.INFO
+        if state.long_coded and state.recorded is not None:
+            summary = msg("summary.still-coded", when=state.recorded.when)
     elif state.low >= 1:
         indicator = Indicator.CRITICAL if state.low >= 3 else Indicator.WARNING
         summary = _summary(case, state)

@@ -15,7 +15,15 @@ from itertools import pairwise
 
 from cards.finding import Evidence
 from cds.engine.case import Case, once_per_case
-from cds.rules.after_cart import Recorded, closings, coded_episodes, recorded_grades, therapy_start
+from cds.rules.after_cart import (
+    Recorded,
+    closings,
+    coded_episodes,
+    coded_grade,
+    long_coded,
+    recorded_grades,
+    therapy_start,
+)
 from cds.rules.evidence import of_fact, of_observation
 from cds.rules.grading.bedside import Score, newest, whole_number
 from cds.rules.grading.capd import capd_contribution, capd_scores
@@ -26,6 +34,7 @@ from cds.rules.grading.sedation import sedation_at
 from fhir_mapping.chart import Condition, ConditionState, Moment, Observation, Quantity, Value
 
 RULE = "grading.icans"
+_AROUSAL = ("consciousness_level", "gcs_eye", "rass")  # in order of precedence
 
 
 class Domain(StrEnum):
@@ -67,6 +76,7 @@ class IcansState:
     recorded: Recorded | None = None
     has_data: bool = field(default=False)  # neurological data of the last 24 h
     open_episode: bool = False
+    long_coded: bool = False  # a coded grade without any finding for so long that it is asked about
 
     @property
     def grade(self) -> int | None:
@@ -119,37 +129,45 @@ def _cognition(case: Case, at: datetime) -> tuple[DomainState | None, Score | No
     return DomainState(Domain.COGNITION, low, high, concept, evidence), score, missing
 
 
+def _arousal(case: Case, at: datetime, within: timedelta) -> Observation | None:
+    """The newest assessment of consciousness. Of those of one round the stated level decides over the eye
+    item of the GCS, and that over the RASS."""
+    newest_of = []
+    for concept in _AROUSAL:
+        seen = case.chart.series(concept).latest(
+            at, within, lambda o: _grade_of(case, o) is not None and _unsedated(case, o.when, at)
+        )
+        if seen is not None:
+            newest_of.append(seen)
+    if not newest_of:
+        return None
+    apart = timedelta(minutes=case.p("grading.ice").int("items_within_minutes"))
+    latest = max(o.when.latest for o in newest_of)
+    return next(o for o in newest_of if o.when.latest >= latest - apart)
+
+
+def _grade_of(case: Case, observation: Observation) -> tuple[int, int, str] | None:
+    """Lowest and highest grade that one assessment of consciousness means, and its catalogue key."""
+    number = whole_number(observation.value)
+    if observation.concept == "rass" and number is not None and number >= 0:
+        return 0, 0, "consciousness.rass"
+    for row in case.p(RULE).table("consciousness"):
+        low, high = int(row["low"]), int(row["high"])
+        if observation.concept == "consciousness_level":
+            if row.get("answer") in observation.value.codes:
+                return low, high, f"consciousness.{row['answer']}"
+        elif row.get(observation.concept) is not None and int(row[observation.concept]) == number:
+            return low, high, f"consciousness.{observation.concept.removesuffix('_eye')}"
+    return None
+
+
 def _consciousness(case: Case, at: datetime, since: datetime, within: timedelta) -> DomainState | None:
     chart = case.chart
-    rows = case.p(RULE).table("consciousness")
-
-    def scored(o: Observation) -> bool:
-        return whole_number(o.value) is not None and _unsedated(case, o.when, at)
-
-    def state(low: int, high: int, why: str, observation: Observation) -> DomainState:
-        return DomainState(Domain.CONSCIOUSNESS, low, high, why, (of_observation(observation),))
-
-    level = chart.series("consciousness_level").latest(
-        at, within, lambda o: bool(o.value.codes) and _unsedated(case, o.when, at)
-    )
-    if level is not None:
-        for row in rows:
-            if row.get("answer") in level.value.codes:
-                return state(int(row["low"]), int(row["high"]), f"consciousness.{row['answer']}", level)
-    eye = chart.series("gcs_eye").latest(at, within, scored)
-    if eye is not None:
-        for row in rows:
-            if row.get("gcs_eye") is not None and int(row["gcs_eye"]) == whole_number(eye.value):
-                return state(int(row["low"]), int(row["high"]), "consciousness.gcs", eye)
-    rass = chart.series("rass").latest(at, within, scored)
-    if rass is not None:
-        number = whole_number(rass.value)
-        assert number is not None
-        if number >= 0:
-            return state(0, 0, "consciousness.rass", rass)
-        for row in rows:
-            if row.get("rass") is not None and int(row["rass"]) == number:
-                return state(int(row["low"]), int(row["high"]), "consciousness.rass", rass)
+    assessed = _arousal(case, at, within)
+    meant = None if assessed is None else _grade_of(case, assessed)
+    if assessed is not None and meant is not None:
+        low, high, why = meant
+        return DomainState(Domain.CONSCIOUSNESS, low, high, why, (of_observation(assessed),))
     for condition in chart.conditions.of("coma"):
         before = condition.onset is not None and condition.onset.latest < since
         told = not before and _unsedated(case, condition.onset, at)
@@ -443,6 +461,8 @@ def _state(case: Case, at: datetime, since: datetime) -> IcansState:
         if low == 0:
             state = replace(state, not_assessed=not_assessed, missing=names)
             if recorded is not None and recorded.grade is not None:
+                if long_coded(case, recorded, at):
+                    return replace(state, long_coded=True)
                 died = case.chart.patient.deceased
                 grade = recorded.grade if died else min(recorded.grade, 4)  # 5 is death (chart-facts T2)
                 return replace(state, low=grade, high=grade, by_clinician=True)
@@ -455,9 +475,8 @@ def _state(case: Case, at: datetime, since: datetime) -> IcansState:
 def _assessed(case: Case, at: datetime, within: timedelta) -> bool:
     """Something was charted on cognition or consciousness, sedated or not."""
     scores = [*ice_scores(case), *capd_scores(case)]
-    levels = ("consciousness_level", "gcs_eye", "rass")
     return newest(scores, at, within) is not None or any(
-        case.chart.series(concept).latest(at, within) is not None for concept in levels
+        case.chart.series(concept).latest(at, within) is not None for concept in _AROUSAL
     )
 
 
@@ -479,14 +498,7 @@ def _recorded_at(case: Case, at: datetime, since: datetime) -> Recorded | None:
     ]
     if graded:
         return graded[-1]
-    for condition in reversed(coded_episodes(case, "icans", since)):
-        assert condition.onset is not None
-        open_then = condition.state is ConditionState.ACTIVE or condition.end is not None
-        if _begun_by(condition, at) and open_then:
-            return Recorded(
-                condition.onset, condition.grade.value if condition.grade else None, condition.reference
-            )
-    return None
+    return coded_grade(case, "icans", since, at)
 
 
 # --- onset
@@ -534,15 +546,10 @@ def _low_scores_and_levels(case: Case) -> Iterator[Moment]:
     for score in capd_scores(case) if chosen is not Instrument.ICE else ():
         if (score.low is not None and score.low > 0) or score.not_testable == "unarousable":
             yield score.when
-    rows = case.p(RULE).table("consciousness")
-    answers = {str(r["answer"]): int(r["low"]) for r in rows if r.get("answer")}
-    for o in case.chart.series("consciousness_level"):
-        if any(answers.get(c, 0) > 0 for c in o.value.codes):
-            yield o.when
-    for concept in ("gcs_eye", "rass"):
-        contributes = {int(r[concept]) for r in rows if r.get(concept) is not None and int(r["low"]) > 0}
+    for concept in _AROUSAL:
         for o in case.chart.series(concept):
-            if whole_number(o.value) in contributes:
+            meant = _grade_of(case, o)
+            if meant is not None and meant[0] > 0:
                 yield o.when
 
 
