@@ -105,13 +105,19 @@ def coded_episodes(case: Case, concept: str, since: datetime) -> tuple[Condition
     )
 
 
+def undated_episodes(case: Case, concept: str) -> tuple[Condition, ...]:
+    """Conditions of one toxicity that are active and tell no onset."""
+    return tuple(
+        c
+        for c in case.chart.conditions.of(concept)
+        if c.state is ConditionState.ACTIVE and c.onset is None and c.end is None
+    )
+
+
 def coded_grade(case: Case, concept: str, since: datetime, at: datetime) -> Recorded | None:
     """The grade of the newest coded episode that is open at `at`. One without a date comes last: it began at
     some time since the therapy."""
-    undated = (
-        c for c in case.chart.conditions.of(concept) if c.onset is None and c.state is ConditionState.ACTIVE
-    )
-    for condition in (*reversed(coded_episodes(case, concept, since)), *undated):
+    for condition in (*reversed(coded_episodes(case, concept, since)), *undated_episodes(case, concept)):
         begun = condition.onset or Moment(since, max(since, at), Precision.YEAR)
         ended = condition.end is not None and condition.end.earliest <= at
         open_then = condition.state is ConditionState.ACTIVE or condition.end is not None

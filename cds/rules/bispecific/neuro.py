@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from cards.finding import Evidence
 from cds.engine.case import Case, once_per_case
-from cds.rules.after_cart import closings, coded_episodes, recorded_grades
+from cds.rules.after_cart import closings, coded_episodes, recorded_grades, undated_episodes
 from cds.rules.bispecific.tarlatamab import engager_exposures, start_of
 from cds.rules.bispecific.toxicity import tarlatamab_view
 from cds.rules.grading.bedside import Score
@@ -98,7 +98,7 @@ def neuro_state(case: Case) -> NeuroState | None:
     since = start_of(engager_exposures(case)[0], case.now)
     shared = icans_at(view, case.now, since)
     recorded = recorded_grades(view, "icans_grade", since)
-    coded = coded_episodes(view, "icans", since)
+    coded = (*coded_episodes(view, "icans", since), *undated_episodes(view, "icans"))
     ended = closings(view, "icans_grade", "icans", since)
     ever = max([0, *(r.grade or 0 for r in recorded), *(c.grade.value for c in coded if c.grade is not None)])
     computed: list[tuple[int, Moment]] = []
@@ -124,14 +124,15 @@ def neuro_state(case: Case) -> NeuroState | None:
             now_grade, clinician = newest.grade, True
         onset = _run_start([(r.grade or 0, r.when) for r in recorded]) or onset
     for condition in coded:
-        if condition.state is ConditionState.ACTIVE and condition.end is None and condition.onset is not None:
-            if any(t >= condition.onset.latest for t in ended):
+        if condition.state is ConditionState.ACTIVE and condition.end is None:
+            begun = since if condition.onset is None else condition.onset.latest
+            if any(t >= begun for t in ended):
                 continue
             grade = 0 if condition.grade is None else condition.grade.value
             evidence.append(Evidence(condition.reference, "icans", grade or None, effective=condition.onset))
             if now_grade is None or grade > now_grade:
-                now_grade, clinician = grade or now_grade, True
-            onset = condition.onset
+                now_grade, clinician = grade or now_grade, clinician or grade > 0
+            onset = condition.onset or onset
     unresolved = bool(now_grade) or any(e.concept == "icans" for e in evidence)
     worst_computed = max((g for g, _ in computed), default=0)
     ever = max(ever, worst_computed, now_grade or 0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cds.engine.case import Case, once_per_case
-from cds.rules.after_cart import closings, coded_episodes, recorded_grades
+from cds.rules.after_cart import closings, coded_episodes, recorded_grades, undated_episodes
 from cds.rules.bispecific.tarlatamab import engager_exposures, exposures, last_exposure, start_of
 from cds.rules.grading.crs_episode import OPEN, CrsState, Gate, crs_now, episode_at, worst_grade
 from cds.rules.grading.fever import hours
@@ -75,7 +75,8 @@ def crs_history(case: Case) -> CrsHistory | None:
     state = crs_now(view)
     start = start_of(engager_exposures(case)[0], case.now)
     recorded = [r.grade or 0 for r in recorded_grades(view, "crs_grade", start)]
-    coded = coded_episodes(view, "crs", start)
+    undated = undated_episodes(view, "crs")
+    coded = (*coded_episodes(view, "crs", start), *undated)
     recorded += [c.grade.value for c in coded if c.grade is not None]
     episode = episode_at(view, case.now)
     worst = 0
@@ -100,7 +101,7 @@ def crs_history(case: Case) -> CrsHistory | None:
     open_code = any(
         c.state is ConditionState.ACTIVE
         and c.end is None
-        and not any(c.onset is not None and t >= c.onset.latest for t in closed)
+        and not any(t >= (start if c.onset is None else c.onset.latest) for t in closed)
         for c in coded
     )
     far = _outside_reach(case, state, onset) and not recorded
@@ -110,6 +111,8 @@ def crs_history(case: Case) -> CrsHistory | None:
     if state.gate is Gate.INFECTION:
         # fever beside an infection: no grade is fixed by the chart, the infection rows speak
         worst = max(recorded, default=0)
+    if open_code:
+        worst = max([worst, *(c.grade.value for c in undated if c.grade is not None)])
     unresolved = computed or open_run or open_code
     return CrsHistory(state, unresolved, max([0, worst, *recorded]), onset, worst, resolved, far)
 

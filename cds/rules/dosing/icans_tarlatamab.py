@@ -113,7 +113,7 @@ def _answer(case: Case, state: NeuroState, reference: str) -> Iterator[Finding]:
         severe = grade >= 3
         indicator = Indicator.CRITICAL if severe or ordering else Indicator.WARNING
         blocks: list[Block] = [Bullet(msg(f"action.{grade}"))]
-        summary = msg("summary.hold", grade=grade)
+        summary = msg("summary.hold-severe") if severe else msg("summary.hold", grade=grade)
         limit = case.p(RULE).int("unresolved_days")
         if severe and onset is not None and (case.today - onset).days > limit:
             summary = msg("summary.consider", since=onset, limit=Days(limit))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -65,6 +66,8 @@ from fhir_mapping.chart import (
 
 RULE = "dosing.tarlatamab-concomitant"
 _SALINE = ("sodium_chloride", "crystalloid")
+_FLUID_ORDER = "iv_fluids"
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*[%％]")
 _OVERLOAD = ("heart_failure", "fluid_overload", "esrd")
 _DIALYSIS = ("dialysis", "hemodialysis", "peritoneal_dialysis")
 _PREMEDICATION = frozenset({"purpose_premedication", "purpose_antiemetic", "purpose_prophylaxis"})
@@ -219,12 +222,12 @@ def _needed(case: Case, record: DrugRecord) -> Decimal | None:
     return None
 
 
-def _enough(case: Case, record: DrugRecord) -> bool | None:
-    """At least 8 mg of dexamethasone or its equivalent; None where the dose cannot be read."""
+def _share(case: Case, record: DrugRecord) -> Decimal | None:
+    """The dose as a part of the 8 mg of dexamethasone or its equivalent; None where it cannot be read."""
     needed = _needed(case, record)
     if needed is None or record.dose is None or record.dose.mg is None:
         return None
-    return record.dose.mg >= needed
+    return record.dose.mg / needed
 
 
 def _dexamethasone_mg(record: DrugRecord) -> Decimal | None:
@@ -239,6 +242,30 @@ def _minutes_before(start: Moment, given: Moment) -> Decimal | None:
     return Decimal((start.earliest - given.earliest) // timedelta(seconds=1)) / 60
 
 
+def _in_window(start: Moment | None, when: Moment, window: Decimal) -> bool:
+    """Within the minutes before the infusion, as far as the hours are known."""
+    minutes = None if start is None else _minutes_before(start, when)
+    return minutes is None or 0 <= minutes <= window
+
+
+def _partial(
+    case: Case, candidates: list[tuple[DrugRecord, Moment]], start: Moment | None, window: Decimal
+) -> dict[DrugRecord, Decimal]:
+    """Steroids that are right but for their dose, each with its share of it. An order counts no second time
+    beside what was given of its drug."""
+    given = {d for r, _ in candidates if r.source is DrugSource.ADMINISTRATION for d in r.ingredients}
+    found: dict[DrugRecord, Decimal] = {}
+    for record, when in candidates:
+        charted = record.source is DrugSource.ORDER and record.state is not DrugState.DRAFT
+        if charted and not given.isdisjoint(record.ingredients):
+            continue
+        share = _share(case, record)
+        by_vein = record.route in (None, Route.INTRAVENOUS)
+        if share is not None and share < 1 and by_vein and _in_window(start, when, window):
+            found[record] = found.get(record, Decimal(0)) + share
+    return found
+
+
 def _steroid(case: Case, day: date, start: Moment | None, required: bool) -> Iterator[Point]:
     p = case.p(RULE)
     window = p["steroid_window_minutes"]
@@ -250,24 +277,32 @@ def _steroid(case: Case, day: date, start: Moment | None, required: bool) -> Ite
         text = msg(f"row.{row}", dose=Amount(p["dexamethasone_mg"], "mg"), window=window)
         yield Point(row, Outcome.INCOMPLETE, indicator, text, _steroid_order(case, day, start, ()))
         return
+    partial = _partial(case, candidates, start, window)
     judged: list[tuple[int, Point | None]] = []
     for record, when in candidates:
-        judged.append(_steroid_verdict(case, record, when, day, start, window))
+        judged.append(_steroid_verdict(case, record, when, day, start, partial))
     best = min(judged, key=lambda pair: pair[0])
     if best[1] is not None:
         yield best[1]
 
 
 def _steroid_verdict(
-    case: Case, record: DrugRecord, when: Moment, day: date, start: Moment | None, window: Decimal
+    case: Case,
+    record: DrugRecord,
+    when: Moment,
+    day: date,
+    start: Moment | None,
+    partial: Mapping[DrugRecord, Decimal],
 ) -> tuple[int, Point | None]:
-    """How far this steroid is from what the step asks: 0 fits."""
-    evidence = (of_drug(record),)
-    drafted = (record.reference,) if record.state is DrugState.DRAFT else ()
+    """How far this steroid, with those that share its dose, is from what the step asks: 0 fits."""
+    window = case.p(RULE)["steroid_window_minutes"]
+    parts = tuple(partial) if record in partial else (record,)
+    evidence = tuple(of_drug(part) for part in parts)
+    drafted = tuple(part.reference for part in parts if part.state is DrugState.DRAFT)
     order = _steroid_order(case, day, start, drafted)
     name = Name(record.ingredients[0]) if record.ingredients else Name("dexamethasone")
-    enough = _enough(case, record)
-    if enough is None:
+    share = sum(partial.values(), Decimal(0)) if record in partial else _share(case, record)
+    if share is None:
         text = msg("row.steroid-unreadable", name=name)
         missing = (Missing("dose", resource=record.reference),)
         return 4, Point(
@@ -276,10 +311,11 @@ def _steroid_verdict(
     if record.route not in (None, Route.INTRAVENOUS):
         text = msg("row.steroid-route", name=name)
         return 3, Point("steroid-route", Outcome.WRONG_ROUTE, Indicator.WARNING, text, order, evidence)
-    if not enough:
-        text = msg("row.steroid-dose", name=name, dose=Amount(case.p(RULE)["dexamethasone_mg"], "mg"))
-        equal = _dexamethasone_mg(record)
-        values = {} if equal is None else {"dexamethasone_equivalent_mg": equal}
+    if share < 1:
+        names = Items(tuple(dict.fromkeys(Name(part.ingredients[0]) for part in parts)))
+        text = msg("row.steroid-dose", name=names, dose=Amount(case.p(RULE)["dexamethasone_mg"], "mg"))
+        equal = [mg for part in parts if (mg := _dexamethasone_mg(part)) is not None]
+        values = {"dexamethasone_equivalent_mg": sum(equal, Decimal(0))} if equal else {}
         return 3, Point(
             "steroid-dose", Outcome.WRONG_DOSE, Indicator.WARNING, text, order, evidence, values=values
         )
@@ -376,8 +412,7 @@ def _steroid_alone(case: Case) -> Iterator[Finding]:
 # --- saline
 
 
-def _volume_ml(record: DrugRecord) -> Decimal | None:
-    amount = None if record.dose is None else record.dose.amount
+def _volume_ml(amount: Amount | None) -> Decimal | None:
     if amount is None or amount.unit not in ("mL", "L"):
         return None
     return amount.value * (1000 if amount.unit == "L" else 1)
@@ -422,17 +457,39 @@ def _risks(case: Case) -> tuple[Evidence, ...]:
 class _Infusion:
     """Saline around the dose; `minutes` None: its length is not written."""
 
-    record: DrugRecord
+    evidence: Evidence
     volume: Decimal
     minutes: Decimal | None
     when: Moment
 
 
 def _infusions(case: Case, day: date) -> Iterator[_Infusion]:
+    least = case.p(RULE)["hydration_from_ml"]
     for record in _available(case, *_SALINE):
-        volume, doses = _volume_ml(record), _planned_on(record, day)
-        if volume is not None and volume >= case.p(RULE)["hydration_from_ml"]:
-            yield from (_Infusion(record, volume, _length(record, volume), when) for when in doses)
+        volume = None if record.dose is None else _volume_ml(record.dose.amount)
+        if volume is None or volume < least or _other_strength(case, record):
+            continue
+        yield from (
+            _Infusion(of_drug(record), volume, _length(record, volume), when)
+            for when in _planned_on(record, day)
+        )
+    for order in (*case.chart.drafts.services.of(_FLUID_ORDER), *case.chart.services.of(_FLUID_ORDER)):
+        volume, when = _volume_ml(order.quantity), order.when
+        planned = order.state in (EventState.ACTIVE, EventState.DRAFT)
+        if planned and volume is not None and volume >= least and when is not None and when.date == day:
+            yield _Infusion(of_fact(order, _FLUID_ORDER), volume, None, when)
+
+
+def _other_strength(case: Case, record: DrugRecord) -> bool:
+    """Is this sodium chloride known to be another solution than the one asked for ("3 %", "0.45 %")?"""
+    wanted = case.p(RULE)["saline_pct"]
+    written = {Decimal(number) for number in _PERCENT.findall(record.name)}
+    written |= {
+        strength.value / 10
+        for drug, strength in record.strengths
+        if drug == "sodium_chloride" and strength.unit == "mg/mL"
+    }
+    return bool(written) and wanted not in written
 
 
 def _schedule(case: Case) -> dict[str, Shown]:
@@ -467,7 +524,7 @@ def _saline(case: Case, tarlatamab: DrugRecord, day: date, start: Moment | None)
                 Outcome.INFO,
                 Indicator.INFO,
                 wrong[0],
-                evidence=tuple(of_drug(infusion.record) for infusion in infusions),
+                evidence=tuple(infusion.evidence for infusion in infusions),
                 values=values,
             )
     if risks:

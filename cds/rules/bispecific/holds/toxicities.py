@@ -30,14 +30,14 @@ def crs(case: Case) -> Iterator[HoldRow]:
             values={"crs_grade": history.ever},
         )
     elif history.unresolved:
-        grade = history.state.grade or history.last_grade or 1
+        grade = history.state.grade or history.last_grade
         yield HoldRow(
             "C1",
             Action.HOLD,
-            msg("row.C1-hold", grade=grade),
+            msg("row.C1-hold", grade=grade) if grade else msg("row.C1-ungraded"),
             onset,
             evidence=evidence,
-            values={"crs_grade": grade},
+            values={"crs_grade": grade} if grade else {},
         )
 
 
