@@ -168,7 +168,7 @@ def _for_toxicity(case: Case, run: SteroidRun) -> bool:
         if newest is not None and (recorded_grade(newest) or 0) >= 1:
             return True
     icans = icans_now(case)
-    return crs_now(case).present or (icans is not None and (icans.grade or 0) >= 1)
+    return icans is not None and (crs_now(case).present or (icans.grade or 0) >= 1)
 
 
 def _high_dose(case: Case, run: SteroidRun) -> bool:
