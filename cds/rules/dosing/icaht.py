@@ -12,6 +12,7 @@ from cards.finding import (
     Block,
     Bullet,
     Create,
+    Days,
     DrugProposal,
     Evidence,
     Finding,
@@ -294,9 +295,8 @@ def _advice(case: Case) -> Iterator[Finding]:
     lines: list[Block] = [Bullet(Message(f"step.{step.row}", figures)) for step in found]
     course = gcsf_course(case)
     if course.days_at_dose is not None and course.days_at_dose < course.days:
-        lines.append(
-            Bullet(Message("gcsf-below", {**figures, "given": course.days, "full": course.days_at_dose}))
-        )
+        figures_of_course = {**figures, "given": Days(course.days), "full": course.days_at_dose}
+        lines.append(Bullet(Message("gcsf-below", figures_of_course)))
     yield Finding(
         rule=RULE,
         outcome=Outcome.ADVISE,

@@ -17,6 +17,7 @@ from cards.finding import (
     Block,
     Bullet,
     Create,
+    Days,
     Evidence,
     Finding,
     Indicator,
@@ -220,7 +221,7 @@ def _finding(case: Case, found: Interval, resource: str) -> Finding:
     shown: dict[str, Shown] = {
         "last": found.last,
         "start": found.start,
-        "days": found.days,
+        "days": Days(found.days),
         "hours": Decimal(str(round(found.hours, 1))) if found.hours is not None else msg("none"),
         "earliest": earliest,
         "first": first,

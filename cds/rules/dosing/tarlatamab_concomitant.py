@@ -576,6 +576,7 @@ def _saline_order(
         repeat=ONCE,
         start=when,
         infusion_minutes=p.int("saline_max_minutes"),
+        note=msg("note.saline"),
     )
     return Suggestion(
         "saline", msg("suggest.saline", **_schedule(case)), (Create(proposal),), recommended=recommended

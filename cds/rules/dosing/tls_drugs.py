@@ -9,6 +9,7 @@ from cards.finding import (
     ONCE,
     Basis,
     Create,
+    Days,
     DrugProposal,
     Evidence,
     Message,
@@ -168,7 +169,7 @@ def rasburicase_daily(case: Case, days: int, *, recommended: bool) -> Suggestion
     dose = Amount(mg, "mg")
     basis = Basis(per, Amount(weight, "kg"))
     proposal = DrugProposal("rasburicase", Route.INTRAVENOUS, dose, basis, repeat, case.now, reason="tls")
-    label = Message("suggest.rasburicase", {"dose": dose, "days": max(1, days)}, TREATMENT)
+    label = Message("suggest.rasburicase", {"dose": dose, "days": Days(max(1, days))}, TREATMENT)
     return Suggestion("rasburicase", label, (Create(proposal),), recommended)
 
 

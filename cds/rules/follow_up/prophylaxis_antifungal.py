@@ -11,6 +11,7 @@ from cards.finding import (
     Block,
     Bullet,
     Create,
+    Days,
     DrugProposal,
     Evidence,
     Finding,
@@ -248,7 +249,8 @@ def need(case: Case) -> Need:
         elif high:
             shown.extend(score_evidence(case))
         if high or run_days >= p["prolonged_days"]:
-            bullet = Bullet(msg("criterion.neutropenia", anc=evidence.shown(count.per_ul), days=run_days))
+            anc = evidence.shown(count.per_ul)
+            bullet = Bullet(msg("criterion.neutropenia", anc=anc, days=Days(run_days)))
             add(Strength.CONSIDER, "neutropenia", bullet, count.evidence)
     order = list(Strength)
     strength = min(strengths, key=order.index, default=Strength.NONE)

@@ -9,6 +9,7 @@ from cards.finding import (
     Block,
     Bullet,
     Create,
+    Days,
     Evidence,
     Finding,
     Indicator,
@@ -57,8 +58,9 @@ def _page(case: Case) -> Finding:
     word, days, evidence = _intensity(case)
     values: dict[str, Scalar] = {"row": "waiting", "cycles": number}
     detail: list[Block] = [Paragraph(msg("detail.aim"))]
-    if start is not None:
-        values["days_since_collection"] = (case.today - start).days
+    waited = None if start is None else (case.today - start).days
+    if waited is not None:
+        values["days_since_collection"] = waited
     burden = newest(case, "tumor_burden", timedelta(days=p.int("tumour_max_age_days")))
     wait = newest(case, "expected_vein_to_vein_days", None, with_number)
     low = burden.observation is not None and "low" in burden.observation.value.codes
@@ -69,7 +71,7 @@ def _page(case: Case) -> Finding:
     if word and days is not None:
         values |= {"intensity": word, "suppression_days": days}
         detail.append(
-            Bullet(msg(f"note.intensity-{word}", days=days, limit=p.int("high_intensity_above_days")))
+            Bullet(msg(f"note.intensity-{word}", days=Days(days), limit=p.int("high_intensity_above_days")))
         )
     if number >= p["many_cycles"]:
         detail.append(Bullet(msg("note.cycles", cycles=number, limit=p.int("many_cycles"))))
@@ -78,7 +80,9 @@ def _page(case: Case) -> Finding:
         rule=RULE,
         outcome=Outcome.INFO,
         indicator=Indicator.INFO,
-        summary=msg("summary.page", days=values.get("days_since_collection", 0) or 0, cycles=number),
+        summary=msg("summary.page", days=Days(waited), cycles=number)
+        if waited is not None
+        else msg("summary.page-undated", cycles=number),
         detail=tuple(detail),
         values=dict(values),
         evidence=(*burden.evidence, *wait.evidence, *evidence, *(d.evidence for d in done)),
@@ -97,7 +101,7 @@ def _order(case: Case, draft: DrugRecord, first: bool) -> Finding:
     if word and days is not None:
         values |= {"intensity": word, "suppression_days": days}
         detail.append(
-            Bullet(msg(f"note.intensity-{word}", days=days, limit=p.int("high_intensity_above_days")))
+            Bullet(msg(f"note.intensity-{word}", days=Days(days), limit=p.int("high_intensity_above_days")))
         )
         if word == "high" and first:
             outcome, indicator, key, values["row"] = (
@@ -133,7 +137,7 @@ def _order(case: Case, draft: DrugRecord, first: bool) -> Finding:
         rule=RULE,
         outcome=outcome,
         indicator=indicator,
-        summary=msg(key, drug=drug, cycles=number, days=days or 0, limit=p.int("many_cycles")),
+        summary=msg(key, drug=drug, cycles=number, days=Days(days or 0), limit=p.int("many_cycles")),
         subject=draft.reference,
         detail=tuple(detail),
         values=dict(values),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
-from cards.finding import Evidence, Shown
+from cards.finding import Days, Evidence, Shown
 from cds.engine.case import Case, once_per_case
 from cds.rules.drug_classes import drug_classes
 from cds.rules.evidence import of_drug, of_fact
@@ -20,13 +20,13 @@ def intervals(case: Case) -> dict[str, Shown]:
     """Days that bridging must end before lymphodepletion, as the washout rule has them (Table 4)."""
     p = case.p("washout.lymphodepletion")
     return {
-        "standard": p.int("B3_days"),
+        "standard": Days(p.int("B3_days")),
         "high_low": p.int("B1_low_days"),
         "high_full": p.int("B1_full_days"),
-        "radiotherapy": p.int("radiotherapy_lymphoma_floor_days"),
-        "tki": p.int("B6_days"),
-        "ibrutinib": p.int("B7_lymphoma_days"),
-        "imid": p.int("B9_days"),
+        "radiotherapy": Days(p.int("radiotherapy_lymphoma_floor_days")),
+        "tki": Days(p.int("B6_days")),
+        "ibrutinib": Days(p.int("B7_lymphoma_days")),
+        "imid": Days(p.int("B9_days")),
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
-from cards.finding import Evidence, Items, Message, Missing, Name, Shown, Text, msg
+from cards.finding import Days, Evidence, Items, Message, Missing, Name, Shown, Text, msg
 from cds.engine.case import Case
 from cds.rules import evidence as facts
 from cds.rules.disease import Disease, disease
@@ -61,7 +61,7 @@ def transplant_line(case: Case) -> Line:
     if day0 is not None:
         gap = (day0 - last).days
         values["transplant_gap_days"] = gap
-        found = msg("found.graft-gap", date=last, days=gap, day0=day0)
+        found = msg("found.graft-gap", date=last, days=Days(gap), day0=day0)
         if gap < needed:
             notes.insert(0, msg("note.graft-early", earliest=earliest))
             return Line(

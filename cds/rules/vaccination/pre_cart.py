@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from cards.finding import (
     Bullet,
     Create,
+    Days,
     Evidence,
     Finding,
     Indicator,
@@ -130,7 +131,7 @@ def _order(case: Case, vaccine: Vaccine, told: Classified, on: date) -> Finding:
         row = "live"
         if short and left is not None:
             outcome, indicator = Outcome.CONTRAINDICATED, Indicator.CRITICAL
-            summary = msg("summary.live-late", vaccine=name, left=left, needed=needed)
+            summary = msg("summary.live-late", vaccine=name, left=Days(left), needed=needed)
             suggestions = (removal(vaccine),)
         elif drugs:
             outcome, indicator = Outcome.CONTRAINDICATED, Indicator.CRITICAL
@@ -146,7 +147,7 @@ def _order(case: Case, vaccine: Vaccine, told: Classified, on: date) -> Finding:
             missing = suppression.missing
         else:
             outcome, indicator = Outcome.PASS, Indicator.INFO
-            summary = msg("summary.live-in-time", vaccine=name, left=left, needed=needed)
+            summary = msg("summary.live-in-time", vaccine=name, left=Days(left), needed=needed)
         notes += (Bullet(msg("detail.live", needed=needed)),)
     elif kind is VaccineClass.COVID19 or post_exposure(vaccine):
         row, outcome = "no-interval", Outcome.PASS
@@ -154,7 +155,7 @@ def _order(case: Case, vaccine: Vaccine, told: Classified, on: date) -> Finding:
         summary = msg("summary.in-time", vaccine=name)
     elif short and left is not None:
         row, outcome, indicator = "late", Outcome.TOO_LATE, Indicator.INFO
-        summary = msg("summary.late", vaccine=name, left=left, needed=needed)
+        summary = msg("summary.late", vaccine=name, left=Days(left), needed=needed)
     elif left is None or not start.exact:
         row, outcome, indicator = "undated", Outcome.CANNOT_CHECK, Indicator.INFO
         summary = msg("summary.undated", vaccine=name, needed=needed)
@@ -253,7 +254,7 @@ def _advice(start: Start, left: int | None, needed: int) -> Message:
     if left is None or start.day is None:
         return msg("row.undated", needed=needed)
     if left < needed:
-        return msg("row.late", left=left, needed=needed)
+        return msg("row.late", left=Days(left), needed=needed)
     return msg("row.until", last=start.day - timedelta(days=needed), needed=needed)
 
 
@@ -265,8 +266,8 @@ def _summary(worst: str, start: Start, left: int | None, needed: int) -> Message
     if left is None or start.day is None:
         return msg("summary.status-undated", needed=needed)
     if worst == "late":
-        return msg("summary.status-late", left=left, needed=needed)
-    return msg("summary.status-due", left=left)
+        return msg("summary.status-late", left=Days(left), needed=needed)
+    return msg("summary.status-due", left=Days(left))
 
 
 def _offer(vaccine: str, today: date) -> Suggestion:
