@@ -305,7 +305,7 @@ class _Site:
         except TimeoutError:
             raise ProtocolError(408, IssueCode.TIMEOUT, "did not arrive in time", "request") from None
         try:
-            return decode_json(data, unchecked="prefetch")  # the pipeline does, where it reads it
+            return decode_json(data, resources="prefetch")
         except JsonError as error:
             deep = error.fault is JsonFault.TOO_DEEP
             raise (too_deep("request") if deep else invalid("is not JSON", "request")) from None

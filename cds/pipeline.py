@@ -14,7 +14,7 @@ from cards.finding import Finding
 from cards.render import render
 from cards.sign_off import SignOff, load_sign_offs
 from cards.texts import Language, language_of, negotiate
-from cds.access import FhirClient, JsonError, check_depth
+from cds.access import FhirClient
 from cds.describe import describe
 from cds.engine.case import Case, OrderContext
 from cds.engine.rule import ORDER_HOOKS, Hook
@@ -40,7 +40,6 @@ from cds.protocol import (
     ServiceDescription,
     discovery,
     parse_request,
-    too_deep,
     with_versions,
 )
 from cds.repeats import Repeats, without_repeats
@@ -182,11 +181,6 @@ async def answer(
                 time.monotonic() - started,
                 ruleset=runtime.rulebook.version,
             )
-
-    try:
-        check_depth(request.prefetch)
-    except JsonError:
-        raise too_deep("prefetch") from None
 
     def chart_of(resources: Sequence[Json], states: Fetched | None = None) -> Chart:
         return read_chart(

@@ -6,7 +6,6 @@ the cards. Both fail the test where the walker finds a problem in an answer of a
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -14,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import hypothesis
+import orjson
 import pytest
 from fastapi import FastAPI
 
@@ -61,7 +61,7 @@ async def walk(response: httpx.Response) -> None:
     elif method == "GET" and path == "/cds-services":
         found = discovery_problems(response.json())
     elif method == "POST" and path.startswith("/cds-services/") and not path.endswith("/feedback"):
-        sent = json.loads(response.request.content)
+        sent = orjson.loads(response.request.content)
         found = problems(response.json(), drafts=_drafts(sent), validate_fhir=fhir_fault)
         found += house_problems(response.json())
     else:

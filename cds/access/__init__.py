@@ -3,7 +3,7 @@
 from cds.access.client_jwt import PUBLIC_TEST_CLIENTS, ClientTokens
 from cds.access.fhir_client import FailureKind, FhirClient, FhirFailure, FhirTarget
 from cds.access.guard import OutgoingGuard, OutgoingRefusedError, PinnedTransport, Refusal
-from cds.access.limits import JsonError, JsonFault, TooLargeError, check_depth, decode_json, read_limited
+from cds.access.limits import JsonError, JsonFault, TooLargeError, decode_json, read_limited
 from cds.access.replay import UsedTokens
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "Refusal",
     "TooLargeError",
     "UsedTokens",
-    "check_depth",
     "decode_json",
     "read_limited",
 ]

@@ -18,7 +18,7 @@ _BUNDLES_IN_BUNDLES = 2  # as deep as pages are read
 def readdressed(held: Json) -> Json:
     """The same prefetch or context with such references written as `Type/id`; itself where there are none."""
     known = dict(_addresses(held.values(), _BUNDLES_IN_BUNDLES))
-    return {name: _rewritten(value, known) for name, value in held.items()} if known else held
+    return _rewritten(held, known) if known else held
 
 
 def _addresses(values: Iterable[Any], depth: int) -> Iterator[tuple[str, str]]:
@@ -53,15 +53,25 @@ def _name(resource: object, uuid: str) -> str:
     return "" if kind == "Patient" else f"{kind}/{uuid}"
 
 
-def _rewritten(value: Any, known: Mapping[str, str]) -> Any:
-    if isinstance(value, list):
-        return [_rewritten(one, known) for one in value]
-    if not isinstance(value, dict):
-        return value
-    changed = {name: _rewritten(one, known) for name, one in value.items()}
-    reference, address = value.get("reference"), value.get("fullUrl")
-    if isinstance(reference, str) and reference in known:
-        changed["reference"] = known[reference]
-    if isinstance(address, str) and address in known and not changed["resource"].get("id"):
-        changed["resource"]["id"] = known[address].rpartition("/")[2]
-    return changed
+def _rewritten(held: Json, known: Mapping[str, str]) -> Json:
+    """A copy. Without recursion: what a prefetch holds may be nested as deeply as the parser allows."""
+    copy: dict[str, Any] = dict(held)
+    places: list[tuple[Any, Any]] = [(copy, name) for name in copy]  # a copied container, and where in it
+    while places:
+        holder, place = places.pop()
+        value = holder[place]
+        if isinstance(value, list):
+            holder[place] = inner = list(value)
+            places += [(inner, index) for index in range(len(inner))]
+        elif isinstance(value, dict):
+            holder[place] = changed = dict(value)
+            reference, address, resource = (value.get(name) for name in ("reference", "fullUrl", "resource"))
+            if isinstance(reference, str) and reference in known:
+                changed["reference"] = known[reference]
+            if isinstance(address, str) and address in known and isinstance(resource, dict):
+                changed["resource"] = {
+                    **resource,
+                    "id": resource.get("id") or known[address].rpartition("/")[2],
+                }
+            places += [(changed, name) for name in changed]
+    return copy

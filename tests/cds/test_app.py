@@ -298,8 +298,10 @@ async def test_33_what_is_no_request_is_refused(cds_client: httpx.AsyncClient, b
     assert response.status_code == 400
 
 
-@pytest.mark.parametrize("field", ["prefetch", "context", "extension"])
-@pytest.mark.parametrize("depth", [300, 1000])
+@pytest.mark.parametrize(
+    ("field", "depth"),
+    [("context", 300), ("context", 1000), ("extension", 300), ("extension", 1000), ("prefetch", 10_000)],
+)
 async def test_33_absurd_nesting_is_refused_wherever_it_is(
     cds_client: httpx.AsyncClient, field: str, depth: int
 ) -> None:
@@ -309,6 +311,28 @@ async def test_33_absurd_nesting_is_refused_wherever_it_is(
     response = await cds_client.post(f"/cds-services/{GRADING}", content=body.replace('"here"', deep))
     assert response.status_code == 400
     assert "nested too deeply" in response.json()["issue"][0]["details"]["text"]
+
+
+@pytest.mark.parametrize("opened", ['{"a":', '{"extension":[{"valueReference":', '{"contained":[', "["])
+@pytest.mark.parametrize("member", ["code", "component", "subject", "contained", "id", "extension", "entry"])
+async def test_33_resources_nested_as_deeply_as_json_may_be_cost_no_card(
+    cds_client: httpx.AsyncClient, cds_app: FastAPI, opened: str, member: str
+) -> None:
+    request = hook_request("patient-view", prefetch=filled(cds_app, GRADING))
+    cards = await post_hook(cds_client, GRADING, request)
+    labs = request["prefetch"]["labs"]
+    labs["entry"] = [
+        *labs.get("entry", ()),
+        {"fullUrl": "urn:uuid:u1", "resource": {"resourceType": "Observation", "id": "o9", member: "here"}},
+        {"fullUrl": "urn:uuid:u1", "resource": "here"},
+    ]
+    closed = opened.replace(":", "")[::-1].translate(str.maketrans("{[", "}]"))
+    levels = 1000 // sum(opened.count(bracket) for bracket in "{[")
+    deep = opened * levels + "1" + "".join(c for c in closed if c in "}]") * levels
+    body = json.dumps(request).replace('"here"', deep)
+    response = await cds_client.post(f"/cds-services/{GRADING}", content=body)
+    assert response.status_code == 200
+    assert [card["summary"] for card in response.json()["cards"]] == [card["summary"] for card in cards]
 
 
 async def test_33_a_body_over_the_limit_is_refused_declared_or_streamed(make_app: Make) -> None:
