@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from cds.protocol.addresses import UUID_URN
+
 Json = Mapping[str, Any]
 
 _TRANSIENT = ("transient", "timeout", "throttled")
@@ -34,6 +36,7 @@ class Page:
     next: str = ""
     cut: bool = False
     total: int = 0  # as stated; pages after the first repeat the total of all
+    addressed: bool = False  # some entry has a `urn:uuid:` address, by which others may refer to it
 
     @property
     def partial(self) -> bool:
@@ -81,6 +84,9 @@ def _collect(entries: list[Any], page: Page, depth: int) -> None:
         if not isinstance(entry, dict):
             matches.append(entry)
             continue
+        if not page.addressed:
+            address = entry.get("fullUrl")
+            page.addressed = isinstance(address, str) and address.startswith(UUID_URN)
         resource = entry.get("resource")
         if resource is None:
             matches.append(entry if "resourceType" in entry else {})

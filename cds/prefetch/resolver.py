@@ -120,27 +120,24 @@ class Resolver:
             raise ValueError("now needs a zone")
         reader = Reader(self._client, target, now, zone, deadline, self._limits.pages)
         call = _Call(request, plan, reader, None if target is not None else no_server)
-        prefetch = readdressed(request.prefetch)
+        pages = _pages(request.prefetch)
         for template in plan.templates:
-            if template.name in prefetch:
-                self._given(call, template, prefetch[template.name])
-        names = {template.name for template in plan.templates}
-        for name, value in prefetch.items():
-            if name not in names:
-                page = read_page(value)
+            if template.name in pages:
+                self._given(call, template, pages.pop(template.name))
+        for page in pages.values():  # keys of no template
+            if page is not None:
                 call.extra += page.matches
                 call.extra += page.others
         self._bounded(call)
         return call
 
-    def _given(self, call: _Call, template: Template, value: object) -> None:
-        """A key of the prefetch: settled, or left open where it must still be fetched."""
+    def _given(self, call: _Call, template: Template, page: Page | None) -> None:
+        """A key of the prefetch (null: asked, nothing found): settled, or open where it must be fetched."""
         is_patient = template.spec.name == PATIENT
-        if value is None:
+        if page is None:
             if not is_patient:
                 call.states[template.name] = Empty()
             return
-        page = read_page(value)
         fetchable = call.no_server is None
         if page.shape in (Shape.UNREADABLE, Shape.TRANSIENT_OUTCOME):
             if not fetchable:
@@ -277,6 +274,17 @@ def _token_unusable(request: HookRequest) -> bool:
         return False
     expired = authorization.expires_in is not None and authorization.expires_in <= 0
     return expired or Note.TOKEN_OF_OTHER_PATIENT in request.notes
+
+
+def _pages(prefetch: Json) -> dict[str, Page | None]:
+    """What came under each key; addresses of entries are looked at only where there are some."""
+
+    def pages_of(held: Json) -> dict[str, Page | None]:
+        return {name: None if value is None else read_page(value) for name, value in held.items()}
+
+    pages = pages_of(prefetch)
+    addressed = any(page is not None and page.addressed for page in pages.values())
+    return pages_of(readdressed(prefetch)) if addressed else pages
 
 
 def _of_this_patient(state: KeyState, patient_id: str) -> KeyState:

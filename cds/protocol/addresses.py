@@ -11,7 +11,7 @@ from typing import Any
 
 Json = Mapping[str, Any]
 
-_UUID_URN = "urn:uuid:"
+UUID_URN = "urn:uuid:"
 _BUNDLES_IN_BUNDLES = 2  # as deep as pages are read
 
 
@@ -31,8 +31,8 @@ def _addresses(values: Iterable[Any], depth: int) -> Iterator[tuple[str, str]]:
             if not isinstance(entry, dict):
                 continue
             address, resource = entry.get("fullUrl"), entry.get("resource")
-            if isinstance(address, str) and address.startswith(_UUID_URN):
-                name = _name(resource, address.removeprefix(_UUID_URN))
+            if isinstance(address, str) and address.startswith(UUID_URN):
+                name = _name(resource, address.removeprefix(UUID_URN))
                 if name:
                     yield address, name
             if isinstance(resource, dict) and "entry" in resource:
