@@ -1,4 +1,5 @@
-"""No suggestion that the chart forbids: allergy, G6PD deficiency, a second order of the same thing.
+"""No suggestion that the chart forbids: allergy, G6PD deficiency, a second order of the same thing, an order
+for a patient who has died.
 
 Rules need not think of it: the detail gets a line that names the drug and why it is not suggested. They name
 the alternative in their text.
@@ -174,6 +175,8 @@ def _filtered(case: Case, suggestion: Suggestion, terminology: Terminology) -> S
     for action in suggestion.actions:
         if isinstance(action, Create):
             proposal = action.proposal
+            if case.chart.patient.deceased:
+                continue
             if isinstance(proposal, DrugProposal) and _forbidden(case, proposal.drug, terminology):
                 return None
             if _ordered(case, proposal, deleted):

@@ -153,3 +153,11 @@ def test_a_replaced_draft_is_no_second_order() -> None:
 )
 def test_a_test_already_ordered_is_not_ordered_again(entry: Entry, offered: int) -> None:
     assert _offered(_case(entry), Create(ServiceProposal("cmv_pcr"))) == offered
+
+
+@pytest.mark.parametrize("died", [True, "-1d"])
+def test_nothing_is_ordered_for_a_patient_who_has_died(died: object) -> None:
+    case = _case({"patient": "p1", "died": died})
+    assert _offered(case, _drug("dexamethasone")) == 0
+    assert _offered(case, Create(ServiceProposal("cmv_pcr"))) == 0
+    assert _offered(case, Delete("MedicationRequest/d1")) == 1
