@@ -12,11 +12,10 @@ from cds.rules.after_cart import closings, coded_episodes, recorded_grades, unda
 from cds.rules.bispecific.tarlatamab import engager_exposures, start_of
 from cds.rules.bispecific.toxicity import tarlatamab_view
 from cds.rules.grading.bedside import Score
-from cds.rules.grading.icans_episode import icans_at
+from cds.rules.grading.icans_episode import SYMPTOMS, icans_at
 from cds.rules.grading.ice import ice_contribution, ice_scores
 from fhir_mapping.chart import ConditionState, Moment
 
-SYMPTOMS = frozenset({"confusion", "disorientation", "somnolence", "lethargy", "slowed_thinking", "syncope"})
 _SYMPTOM_CONDITIONS = (
     "delirium",
     "encephalopathy",
@@ -185,4 +184,4 @@ def worst_now(state: NeuroState | None) -> int:
     return 0 if state is None or not state.unresolved else state.grade or 1
 
 
-__all__ = ["SYMPTOMS", "NeuroState", "ice_total", "neuro_state", "worst_now"]
+__all__ = ["NeuroState", "ice_total", "neuro_state", "worst_now"]

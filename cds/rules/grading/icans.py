@@ -13,6 +13,7 @@ from cards.finding import (
     Items,
     Message,
     Missing,
+    Name,
     Outcome,
     Paragraph,
     Selection,
@@ -23,7 +24,7 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.after_cart import inpatient
 from cds.rules.grading.bedside import whole_number
-from cds.rules.grading.icans_episode import Domain, IcansState, icans_now
+from cds.rules.grading.icans_episode import SYMPTOMS, Domain, IcansState, icans_now
 from fhir_mapping.chart import LossReason, Moment
 
 RULE = "grading.icans"
@@ -50,6 +51,10 @@ def _delayed(case: Case, state: IcansState) -> bool:
     return day is not None and day > case.p(RULE).int("delayed_after_day")
 
 
+def _symptoms(state: IcansState) -> Items:
+    return Items(tuple(Name(c) for c in dict.fromkeys(e.concept for e in state.symptoms)))
+
+
 def _detail(case: Case, state: IcansState) -> Iterator[Block]:
     for domain in state.domains:
         key = "domain" if domain.low == domain.high else "domain.range"
@@ -66,7 +71,10 @@ def _detail(case: Case, state: IcansState) -> Iterator[Block]:
         yield Bullet(msg("not-assessed", domain=msg(f"domain.{lacking.value}")))
     if state.bleeding:
         yield Bullet(msg("bleeding"))
-    if case.chart.series("neuro_symptom").between(state.at.replace(hour=0, minute=0), state.at):
+    if state.symptoms:
+        yield Bullet(msg("symptoms", symptoms=_symptoms(state)))
+    today = case.chart.series("neuro_symptom").between(state.at.replace(hour=0, minute=0), state.at)
+    if any(set(o.value.codes) - SYMPTOMS for o in today):
         yield Bullet(msg("not-counted"))
     if state.onset is not None and (state.low or state.low is None):
         yield Bullet(msg("onset.delayed" if _delayed(case, state) else "onset", when=state.onset))
@@ -86,6 +94,7 @@ def evidence(state: IcansState) -> tuple[Evidence, ...]:
     """The facts behind an ICANS grade."""
     found = [e for domain in state.domains for e in domain.evidence]
     found += state.sedation
+    found += state.symptoms
     if state.recorded is not None:
         recorded = state.recorded
         found.append(Evidence(recorded.reference, "icans_grade", recorded.grade, effective=recorded.when))
@@ -163,6 +172,8 @@ def grade_icans(case: Case) -> Iterator[Finding]:
             indicator = Indicator.INFO
         if state.long_coded and state.recorded is not None:
             summary = msg("summary.still-coded", when=state.recorded.when)
+        elif state.symptoms and not state.sedation:
+            indicator, summary = Indicator.WARNING, msg("summary.assess", symptoms=_symptoms(state))
     elif state.low >= 1:
         indicator = Indicator.CRITICAL if state.low >= 3 else Indicator.WARNING
         summary = _summary(case, state)
@@ -173,7 +184,8 @@ def grade_icans(case: Case) -> Iterator[Finding]:
             indicator = Indicator.CRITICAL if state.recorded.grade >= 3 else Indicator.WARNING
             summary = msg("summary.clinician-only", grade=state.recorded.grade)
         elif state.open_ended:
-            indicator = Indicator.INFO if state.open_episode or inpatient(case) else None
+            shown = state.open_episode or bool(state.symptoms) or inpatient(case)
+            indicator = Indicator.INFO if shown else None
             summary = _summary(case, state)
         elif state.high:
             indicator = Indicator.INFO

@@ -34,6 +34,8 @@ from cds.rules.grading.sedation import sedation_at
 from fhir_mapping.chart import Condition, ConditionState, Moment, Observation, Quantity, Value
 
 RULE = "grading.icans"
+SYMPTOMS = frozenset({"confusion", "disorientation", "somnolence", "lethargy", "slowed_thinking", "syncope"})
+_CODED_SYMPTOMS = ("delirium", "encephalopathy", "aphasia", *sorted(SYMPTOMS))
 _AROUSAL = ("consciousness_level", "gcs_eye", "rass")  # in order of precedence
 
 
@@ -71,6 +73,7 @@ class IcansState:
     missing: tuple[str, ...] = ()
     sedation: tuple[Evidence, ...] = ()
     bleeding: bool = False
+    symptoms: tuple[Evidence, ...] = ()  # of the last 24 h; they ask for a score and never grade
     by_clinician: bool = False
     onset: Moment | None = None
     recorded: Recorded | None = None
@@ -91,9 +94,8 @@ class IcansState:
 
 
 def _unsedated(case: Case, when: Moment | None, at: datetime) -> bool:
-    """The assessment says something at `at`: it was made before the sedation that holds then. One of unknown
-    time says nothing while the patient is sedated."""
-    return not (sedation_at(case, at) and (when is None or sedation_at(case, min(when.latest, at))))
+    """The assessment was not made under sedation. One of unknown time is taken to be of `at`."""
+    return not sedation_at(case, at if when is None else min(when.latest, at))
 
 
 def _cognition(case: Case, at: datetime) -> tuple[DomainState | None, Score | None, str]:
@@ -384,6 +386,25 @@ def _pressure(case: Case, at: datetime, since: datetime, within: timedelta) -> D
     return None
 
 
+# --- symptoms without a grade
+
+
+def _symptoms(case: Case, at: datetime, since: datetime, within: timedelta) -> Iterator[Evidence]:
+    """New confusion and the like, while onset of ICANS is watched for."""
+    if (at.date() - since.date()).days > case.p(RULE).int("symptoms_to_day"):
+        return
+    start = max(since, at - within)
+    for o in case.chart.series("neuro_symptom").between(start, at):
+        for code in sorted(SYMPTOMS.intersection(o.value.codes)):
+            yield Evidence(o.reference, code, effective=o.when)
+    for condition in case.chart.conditions.of(*_CODED_SYMPTOMS):
+        onset = condition.onset
+        begun = onset is not None and onset.reaches(start) and _begun_by(condition, at)
+        if begun and condition.state is ConditionState.ACTIVE:
+            concept = next(c for c in _CODED_SYMPTOMS if c in condition.concepts)
+            yield of_fact(condition, concept)
+
+
 # --- the grade
 
 
@@ -434,7 +455,8 @@ def _state(case: Case, at: datetime, since: datetime) -> IcansState:
     if cognition is not None and cognition.why == "ice_score" and score is not None and score.low == 0:
         cognition = _zero(cognition, conscious, score)
     present = [d for d in (cognition, conscious, *others) if d is not None]
-    has_data = has_data or any(d is not None for d in others)
+    symptoms = tuple(_symptoms(case, at, since, within))
+    has_data = has_data or bool(symptoms) or any(d is not None for d in others)
     recorded = _recorded_at(case, at, since)
     onset, open_episode = _onset(case, at, since)
     state = IcansState(
@@ -444,6 +466,7 @@ def _state(case: Case, at: datetime, since: datetime) -> IcansState:
         tuple(present),
         sedation=sedation,
         bleeding=bleeding(case, at, since),
+        symptoms=symptoms,
         recorded=recorded,
         has_data=has_data or recorded is not None,
         onset=onset,
