@@ -9,6 +9,7 @@ ORDERS = ("orders-active",)
 DOSES = ("administrations", "course-drugs")
 PROCEDURES = ("procedures",)
 CONDITIONS = ("conditions",)
+ALLERGIES = ("allergies",)
 VACCINES = ("immunizations",)
 _NOT_READ = (KeyState.FAILED, KeyState.NOT_ASKED)
 

@@ -480,6 +480,7 @@ class DrugRecord:
     form: str = ""
     purposes: frozenset[str] = frozenset()  # purpose_* concepts (chart-facts 2.5)
     reasons: frozenset[str] = frozenset()  # diseases and indications as concepts
+    other_reason: bool = False  # a reason is written, and it is none of the concepts
     regimens: frozenset[str] = frozenset()
     group: str = ""  # groupIdentifier value
     authored: Moment | None = None

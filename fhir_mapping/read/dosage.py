@@ -34,7 +34,7 @@ def _dose_of(entry: Json) -> tuple[Json, bool]:
         return quantity, False
     spread = obj(entry.get("doseRange"))
     high = obj(spread.get("high")) or obj(spread.get("low"))
-    return high, bool(high)
+    return high, bool(high) and spread.get("low") != spread.get("high")
 
 
 def _entries(instruction: Json) -> list[Json]:

@@ -60,6 +60,7 @@ def drug_record(
         form=identity.form,
         purposes=purpose.purposes,
         reasons=purpose.reasons,
+        other_reason=purpose.other,
         regimens=purpose.regimens,
         lot=identity.lot,
         encounter=plain_reference(encounter) if encounter is not None else "",

@@ -65,6 +65,7 @@ def _with_order_purpose(record: DrugRecord, orders: Mapping[str, DrugRecord]) ->
         record,
         purposes=record.purposes or order.purposes,
         reasons=record.reasons or order.reasons,
+        other_reason=record.other_reason or order.other_reason,
         regimens=record.regimens or order.regimens,
         group=record.group or order.group,
         dose=record.dose,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fhir_mapping.read.coding import LOCAL, NO_CONCEPTS, Coded, codings
 from fhir_mapping.read.condition import infection_concepts
@@ -39,12 +39,14 @@ _EXACT_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """Purposes, the diseases named as reasons, and regimens. `by_text`: only a note says so."""
+    """Purposes, the diseases named as reasons, and regimens. `by_text`: only a note says so. `other`: a
+    reason is written, and it is none that is known here."""
 
     purposes: frozenset[str] = NO_CONCEPTS
     reasons: frozenset[str] = NO_CONCEPTS
     regimens: frozenset[str] = NO_CONCEPTS
     by_text: bool = False
+    other: bool = False
 
 
 NOT_SAID = Purpose()
@@ -75,7 +77,8 @@ def _group_concept(resource: Json, context: Context) -> frozenset[str]:
     return concepts | as_purpose.concepts
 
 
-def _reasons(resource: Json, context: Context) -> frozenset[str]:
+def _reasons(resource: Json, context: Context) -> tuple[frozenset[str], bool]:
+    """The concepts of the reasons, and whether any reason is written."""
     codes = context.codes
     found = codes.all_of(resource.get("reasonCode")) | codes.all_of(resource.get("reason"))
     stated = [*objs(resource.get("reasonCode"))]
@@ -89,7 +92,7 @@ def _reasons(resource: Json, context: Context) -> frozenset[str]:
         if target is not None and target.get("resourceType") in ("Condition", "Observation"):
             found |= codes.read(target.get("code"), NO_CONCEPTS).concepts
             stated += objs(target.get("code"))
-    return found.union(*(infection_concepts(value) for value in stated))
+    return found.union(*(infection_concepts(value) for value in stated)), bool(stated)
 
 
 def _based_on(resource: Json, context: Context) -> frozenset[str]:
@@ -123,16 +126,17 @@ def read_purpose(resource: Json, context: Context) -> Purpose:
     codes = context.codes
     if _FIELDS.isdisjoint(resource):
         return _by_words(resource)
-    reason = _reasons(resource, context)
+    reason, written = _reasons(resource, context)
     category = codes.all_of(resource.get("category"))
     group = _group_concept(resource, context)
     based = _based_on(resource, context)
     everything = reason | category | group | based
     if not everything:
-        return _by_words(resource)
+        return replace(_by_words(resource), other=written)
     stated = (codes.of_kind(source, "purpose") for source in (reason, category, group, based))
     purposes = next((found for found in stated if found), NO_CONCEPTS)
     worded = NOT_SAID if purposes else _by_words(resource)
     regimens = codes.of_kind(everything, "regimen")
     reasons = codes.of_kind(reason, *_REASON_KINDS)
-    return Purpose(purposes or worded.purposes, reasons, regimens, worded.by_text)
+    other = written and not reason
+    return Purpose(purposes or worded.purposes, reasons, regimens, worded.by_text, other)

@@ -149,3 +149,11 @@ def test_doses_that_were_not_read_are_not_a_drug_never_given(rule: str, disease:
     lost = {"administrations": KeyState.FAILED, "course_drugs": KeyState.FAILED}
     (finding,) = answers(rule, "patient-view", chart, **lost)
     assert row in finding.values["untested"]  # type: ignore[operator]
+
+
+def test_an_unread_allergy_list_is_named_before_tarlatamab() -> None:
+    draft = {"draft": "tarlatamab", "id": "t", "dose": "1 mg", "route": "route_intravenous", "at": "+2h"}
+    (whole,) = answers("readiness.tarlatamab", "order-sign", [draft])
+    assert "R15" not in whole.values["rows"]
+    (finding,) = answers("readiness.tarlatamab", "order-sign", [draft], allergies=KeyState.FAILED)
+    assert "R15" in finding.values["rows"]

@@ -309,6 +309,8 @@ def order_finding(
         dose = judged.planned.dose
         unreadable = "" if dose is None else dose.unreadable
         reason = LossReason.UNIT if dose is not None else LossReason.NOT_ON_CHART
+        if judged.planned.mg is not None:  # a range
+            reason = LossReason.MALFORMED
         missing = (Missing("dose", reason, record.reference, unreadable),)
     return Finding(
         rule=rule,

@@ -280,6 +280,8 @@ def _judge(ladder: Ladder, place: Place, planned: Planned, today: date, early_da
         return replace(base, row=Row.EARLY, start=max(today, earliest))
     if not _repeats_fit(ladder, place, planned, early_days):
         return replace(base, row=Row.REPEAT, start=max(day, today))
+    if planned.dose is not None and Flag.RANGE_HIGH_END in planned.dose.flags:
+        return replace(base, row=Row.UNREADABLE)  # its high end would be right, its low end is no step
     if third and gap is not None and gap < third.clear:
         return replace(base, row=Row.THIRD_OPEN, verified=False)
     if due.on_schedule is not None and limit is None and given_on > due.on_schedule:

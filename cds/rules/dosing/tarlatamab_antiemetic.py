@@ -67,8 +67,10 @@ def _near(case: Case, record: DrugRecord, doses: list[Moment]) -> Moment | None:
 
 
 def _prophylaxis(record: DrugRecord) -> bool:
-    """Scheduled, and not for treatment."""
-    return not record.timing.as_needed and "purpose_treatment" not in record.purposes
+    """Scheduled, and neither for treatment nor for another illness."""
+    if record.timing.as_needed or record.other_reason:
+        return False
+    return "purpose_treatment" not in record.purposes and record.reasons.isdisjoint(_NAUSEA)
 
 
 def _nauseated(case: Case) -> bool:

@@ -390,7 +390,9 @@ def _not_needed(case: Case, day: date) -> Iterator[Point]:
 
 
 def _is_premedication(record: DrugRecord) -> bool:
-    if not reaches_the_body(record.route) or record.timing.as_needed or record.reasons:
+    if not reaches_the_body(record.route) or record.timing.as_needed:
+        return False
+    if record.reasons or record.other_reason:
         return False
     return not record.purposes or not _PREMEDICATION.isdisjoint(record.purposes)
 

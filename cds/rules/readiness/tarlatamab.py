@@ -46,6 +46,8 @@ from cds.rules.bispecific.tarlatamab import (
 from cds.rules.body_size import weight
 from cds.rules.grading.ctcae_labs import grade_lab, times_uln
 from cds.rules.readiness.tarlatamab_pregnancy import Pregnancy, pregnancy
+from cds.rules.renal import measured_bound
+from cds.rules.unread import ALLERGIES, unread
 from cds.rules.vaccination.classes import VaccineClass, classify
 from fhir_mapping.chart import (
     Amount,
@@ -319,9 +321,20 @@ def _kidney(case: Case) -> Iterator[Point]:
     p = case.p(RULE)
     renal = clearance(case)
     limit = p["crcl_moderate_ml_min"]
-    if renal.value is None:
+    bound = measured_bound(case, p.int("baseline_lab_max_age_days"))
+    told = None if bound is None else bound.value.quantity
+    low = None if told is None else told.below(limit)
+    if bound is not None and told is not None and low:
+        yield Point(
+            "R10",
+            Indicator.WARNING,
+            msg("row.crcl", value=told, limit=limit),
+            (facts.of_observation(bound),),
+            values={"crcl_ml_min": facts.figure(told)},
+        )
+    elif low is None and renal.value is None:
         yield Point("R10", Indicator.INFO, msg("row.crcl-unknown"), missing=renal.missing)
-    elif renal.value < limit:
+    elif low is None and renal.value is not None and renal.value < limit:
         shown = Amount(renal.value.quantize(Decimal("0.1"), ROUND_DOWN), "mL/min")  # 29.96 is not 30
         yield Point(
             "R10",
@@ -428,6 +441,8 @@ def _hydration(case: Case, start: Moment) -> Iterator[Point]:
 
 
 def _allergy(case: Case) -> Iterator[Point]:
+    if unread(case, ALLERGIES):
+        yield Point("R15", Indicator.INFO, msg("row.allergies-unread"))
     for allergy in case.chart.allergy_to(DRUG):
         yield Point("R15", Indicator.CRITICAL, msg("row.allergy"), (facts.of_fact(allergy, DRUG),))
     for excipient in EXCIPIENTS:

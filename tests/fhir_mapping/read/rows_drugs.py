@@ -119,6 +119,7 @@ ROWS = [
     row("M4", "clash of ordered and calculated", obs("body_weight", (70, "kg")), order("tocilizumab", doses=[{"type": CALCULATED, "doseQuantity": q(8, "mg/kg")}, {"type": ORDERED, "doseQuantity": q(800, "mg")}]), read=lambda c: Flag.DOSE_CLASH in first(c).dose.flags, expect=True),
     row("M4", "no clash within 10 %", obs("body_weight", (70, "kg")), order("tocilizumab", doses=[{"type": CALCULATED, "doseQuantity": q(8, "mg/kg")}, {"type": ORDERED, "doseQuantity": q(600, "mg")}]), read=lambda c: Flag.DOSE_CLASH in first(c).dose.flags, expect=False),
     row("M4", "high end of a range", order("dexamethasone", doses=[{"doseRange": {"low": q(4, "mg"), "high": q(8, "mg")}}]), read=lambda c: (first(c).dose.mg, Flag.RANGE_HIGH_END in first(c).dose.flags), expect=(D("8"), True)),
+    row("M4", "a range of one figure", order("dexamethasone", doses=[{"doseRange": {"low": q(8, "mg"), "high": q(8, "mg")}}]), read=lambda c: (first(c).dose.mg, Flag.RANGE_HIGH_END in first(c).dose.flags), expect=(D("8"), False)),
     row("M4", "mL with the product's strength", MEDICATION, order({}, id="r", dose=q(28, "mL"), **BY_REFERENCE), read=lambda c: (first(c).dose.mg, first(c).dose.volume), expect=(D("560"), Amount(D("28"), "mL"))),
     row("M4", "tablets are unreadable and shown", order("dexamethasone", dose={"value": 2, "unit": "tablet"}), read=lambda c: (first(c).dose.mg, first(c).dose.unreadable), expect=(None, "2 tablet")),
     row("M4", "no dose", order("dexamethasone"), read=lambda c: first(c).dose, expect=None),
