@@ -316,7 +316,7 @@ def order_finding(
         rule=rule,
         outcome=_OUTCOMES[row],
         indicator=indicator_of(row),
-        summary=m(f"summary.{_KEYS[row]}", **_texts(ladder, judged, row)),
+        summary=m(_summary_key(judged, row), **_texts(ladder, judged, row)),
         subject=record.reference,
         detail=detail,
         values=_values(ladder, judged, row),
@@ -327,6 +327,12 @@ def order_finding(
         until=judged.earliest if row in (Row.EARLY, Row.THIRD_EARLY) else None,
         unconcluded=row is Row.UNREADABLE,
     )
+
+
+def _summary_key(judged: Judged, row: Row) -> str:
+    """A limit that no source bears out is never shown without saying so."""
+    unverified = row is Row.RESTEP and not judged.verified
+    return f"summary.{_KEYS[row]}" + ("-unverified" if unverified else "")
 
 
 def unread_finding(rule: str, ladder: Ladder, reference: str) -> Finding:

@@ -486,8 +486,10 @@ def _bounds(case: Case, plan: Plan | None, draft: DrugRecord, right: Decimal) ->
         per = p["etoposide_mg_per_m2"]
         return right * p["etoposide_low_mg_per_m2"] / per, right * p["etoposide_high_mg_per_m2"] / per
     if drug == "ruxolitinib":
-        going = plan is not None and bool(own_drugs(case, plan.state, "ruxolitinib"))
-        return right, p["ruxolitinib_max_mg"] if going and right >= p["ruxolitinib_mg"] else right
+        if plan is None or not own_drugs(case, plan.state, "ruxolitinib"):
+            return right, right
+        # what runs may rise; a child's, for which no end is given, to the dose from 14 years on
+        return right, p["ruxolitinib_max_mg"] if right >= p["ruxolitinib_mg"] else p["ruxolitinib_mg"]
     first_step = emapalumab_dose(case, None, case.today).mg or right
     return min(first_step, right), right
 

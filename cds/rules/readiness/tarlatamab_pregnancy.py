@@ -35,12 +35,13 @@ from cds.rules.bispecific.tarlatamab import (
     concerned,
     contraception_end,
     dosed,
+    first_exposure,
     last_exposure,
     on_treatment,
     recorded_stop,
     under_judgement,
 )
-from fhir_mapping.chart import ConditionState, Observation, Result
+from fhir_mapping.chart import ConditionState, DrugState, Observation, Result
 
 RULE = "readiness.tarlatamab-pregnancy"
 _LASTING = ("intrauterine_device", "tubal_sterilization")  # a procedure, or the device itself
@@ -169,7 +170,20 @@ def contraception(case: Case) -> Contraception:
     placed = any(p.state.begun for p in case.chart.procedures.of(*_LASTING))
     if placed or case.chart.documents.of(*_LASTING):
         return Contraception.EFFECTIVE
-    return Contraception.NOT_DOCUMENTED
+    return Contraception.ENDING if _stopped_on_treatment(case) else Contraception.NOT_DOCUMENTED
+
+
+def _stopped_on_treatment(case: Case) -> bool:
+    """A contraceptive was stopped since the first dose."""
+    first = first_exposure(case)
+    if first is None or first.day is None:
+        return False
+    return any(
+        record.state is DrugState.STOPPED
+        and record.timing.last is not None
+        and record.timing.last.date >= first.day
+        for record in case.chart.drugs.of("hormonal_contraceptive")
+    )
 
 
 def protected_until(case: Case) -> date | None:
