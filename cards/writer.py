@@ -157,7 +157,8 @@ class Writer:
         symbol = unit_symbol(amount.unit)
         if symbol.startswith("10"):
             return f"{digits} × {self.escape(symbol)}"
-        return f"{digits} {self.escape(symbol)}" if symbol else digits
+        blank = "" if symbol.startswith("/") or not symbol else " "
+        return f"{digits}{blank}{self.escape(symbol)}"
 
     def joined(self, texts: Sequence[str]) -> str:
         if len(texts) < 2:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from cards.finding import Evidence, Shown, Text
+from cards.finding import Evidence, Shown
 from fhir_mapping.chart import (
     Allergy,
     Amount,
@@ -90,9 +90,7 @@ def of_fact(
 
 def shown(quantity: Quantity) -> Shown:
     """A measured number for a card; a bound keeps its comparator."""
-    if quantity.comparator:
-        return Text(f"{quantity.comparator}{quantity.value} {quantity.unit}")
-    return Amount(quantity.value, quantity.unit)
+    return quantity if quantity.comparator else Amount(quantity.value, quantity.unit)
 
 
 def as_reported(quantity: Quantity) -> Quantity:

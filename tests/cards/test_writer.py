@@ -46,7 +46,7 @@ SHOWN: list[tuple[Shown, str, str]] = [
     (_amount("2E+8", "{cells}"), "200000000 cells", "200000000 個細胞"),
     (_amount("8", "{score}"), "8", "8"),
     (_amount("38.5", "Cel"), "38.5 °C", "38.5 °C"),
-    (Quantity(Decimal(500), "/uL", "<"), "<500 /µL", "<500 /µL"),
+    (Quantity(Decimal(500), "/uL", "<"), "<500/µL", "<500/µL"),
     (Days(1), "1 day", "1 天"),
     (Days(38), "38 days", "38 天"),
     (Hours(Decimal("48.00")), "48 hours", "48 小時"),
