@@ -21,9 +21,9 @@ from cds.rules.after_cart import (
 )
 from cds.rules.dosing.steroid_course import in_crs_steroids
 from cds.rules.evidence import of_drug_start
-from cds.rules.grading.crs_episode import Gate, crs_at
+from cds.rules.grading.crs_episode import Gate, crs_at, crs_now
 from cds.rules.grading.fever import hours
-from fhir_mapping.chart import DrugRecord, Moment, instant
+from fhir_mapping.chart import ConditionState, DrugRecord, Moment, Precision, instant
 
 RULE = "grading.hlh-compare"
 _ANTICYTOKINES = ("tocilizumab", "siltuximab", "sarilumab", "anakinra", "emapalumab", "ruxolitinib")
@@ -90,6 +90,9 @@ def crs_points(case: Case) -> tuple[Point, ...]:
             found.append(Point(condition.onset, grade, condition.reference))
         if condition.end is not None and condition.end.earliest <= case.now:
             found.append(Point(condition.end, 0, condition.reference))
+        elif condition.state is ConditionState.HISTORY and not crs_now(case).present:
+            over = Moment(condition.onset.earliest, case.now, Precision.YEAR)  # on some day since
+            found.append(Point(over, 0, condition.reference))
     told = {p.when.date for p in found if p.when.day_known}
     last_of_day: dict[object, datetime] = {}
     for concept in ("body_temperature", "bp_systolic", "bp_panel", "oxygen_device", "o2_flow_rate", "spo2"):
@@ -166,6 +169,6 @@ def _named(
 
 def improved_lately(case: Case, course: CrsCourse) -> bool:
     """CRS got better less than a day ago: both pathways are open."""
-    if course.improved is None:
+    if course.improved is None or not course.improved.day_known:
         return False
     return case.now - course.improved.latest < timedelta(hours=case.p(RULE).int("mixed_hours"))

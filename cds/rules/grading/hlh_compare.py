@@ -21,6 +21,7 @@ from cards.finding import (
     Evidence,
     Finding,
     Indicator,
+    Message,
     Missing,
     Outcome,
     Paragraph,
@@ -122,9 +123,15 @@ def _present(state: IecHsState | None) -> frozenset[str]:
     return frozenset(state.other) | {c.key for c, hit in state.judged if hit is not None} | required
 
 
+def _said(kind: str, course: CrsCourse) -> Message:
+    """The sentence on the course; improvement may be a clinician's word, without a lower grade."""
+    key = "improving" if course.course is Course.RESOLVING and course.improved is None else course.course
+    return msg(f"{kind}.{key}", peak=course.peak, last=course.last)
+
+
 def _detail(found: Comparison, state: IecHsState | None) -> Iterator[Block]:
-    yield Paragraph(msg(f"why.{found.course.course}", peak=found.course.peak, last=found.course.last))
-    if found.course.improved is not None:
+    yield Paragraph(_said("why", found.course))
+    if found.course.improved is not None and found.course.improved.day_known:
         yield Bullet(msg("improved", when=found.course.improved))
     if found.mixed:
         yield Bullet(msg("mixed"))
@@ -158,7 +165,7 @@ def compare(case: Case) -> Iterator[Finding]:
     weighty = (state is not None and state.established) or (
         hlh is not None and bool(hlh.ferritin_met) and hlh.count >= 2
     )
-    summary = msg(f"summary.{found.course.course}", peak=found.course.peak, last=found.course.last)
+    summary = _said("summary", found.course)
     values: dict[str, str | int | bool] = {
         "row": found.course.course.value,
         "pathway": found.pathway.value,
