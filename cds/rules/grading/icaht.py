@@ -22,7 +22,7 @@ from cds.engine.rule import rule
 from cds.rules.after_cart import recorded_grade
 from cds.rules.dosing.gcsf import prophylaxis_due
 from cds.rules.evidence import of_observation
-from cds.rules.grading.icaht_episode import Early, IcahtState, Late, icaht_now
+from cds.rules.grading.icaht_episode import LAST_EARLY_DAY, Early, IcahtState, Late, icaht_now
 from fhir_mapping.chart import Observation
 
 RULE = "grading.icaht"
@@ -44,6 +44,17 @@ def _clinician(case: Case) -> tuple[int, Observation] | None:
     if newest is None or grade is None or day0 is None or newest.when.first_date < day0:
         return None
     return grade, newest
+
+
+def _late_word(case: Case, state: IcahtState) -> bool:
+    """The clinician graded the late phase, lately and before anything ended the counting."""
+    found = _clinician(case)
+    day0 = case.chart.course.last_day0
+    if found is None or day0 is None or state.ended:
+        return False
+    recorded = (found[1].when.first_date - day0).days
+    oldest = state.day - case.p(RULE).int("late_current_days")
+    return recorded > LAST_EARLY_DAY and recorded >= oldest
 
 
 def _recorded(case: Case) -> tuple[Block, ...]:
@@ -81,6 +92,7 @@ def _early_detail(case: Case, early: Early) -> Iterator[Block]:
     p = case.p(RULE)
     for key, run in (("run", early.run), ("run.deep", early.deep)):
         if run is not None:
+            key = key if run.interpolated else f"{key}.measured"
             yield Bullet(
                 msg(key, days=Days(run.days), first=run.first, last=run.last, interpolated=run.interpolated)
             )
@@ -205,7 +217,8 @@ def grade_icaht(case: Case) -> Iterator[Finding]:
         return
     p = case.p(RULE)
     clinician = _clinician(case)
-    if state.late is None and state.early is None and clinician is not None and clinician[0]:
+    uncounted = state.late is None and (state.early is None or _late_word(case, state))
+    if uncounted and clinician is not None and clinician[0]:
         yield _by_clinician(state, *clinician)
     elif state.late is not None:
         yield _late_card(case, state, state.late)

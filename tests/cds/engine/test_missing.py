@@ -68,7 +68,7 @@ def test_values_of_another_time_are_told_by_the_day_of_the_newest() -> None:
         _ferritin("f1", "2026-03-20T06:00:00+08:00"), _ferritin("f2", "2026-03-27T23:00:00Z")
     )
     assert missing == Missing("ferritin", newest="2026-03-28")  # the site's day
-    assert "no usable value from the time that counts; newest on the chart: 2026-03-28" in card
+    assert "not enough from the time that counts; newest on the chart: 2026-03-28" in card
 
 
 def test_an_unreadable_value_is_the_better_reason() -> None:
