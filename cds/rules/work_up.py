@@ -75,8 +75,8 @@ def look_for(case: Case, since: datetime, *concepts: str) -> WorkUp:
         ordered += [(o.when, o.reference, concept) for o in series.pending if _stands(o.when, since)]
         for procedure in chart.procedures.of(concept):
             start = procedure.start
-            if procedure.state.begun:
-                ongoing = procedure.state is EventState.RUNNING
+            ongoing = procedure.state is EventState.RUNNING
+            if ongoing or procedure.state is EventState.DONE:  # one that was broken off shows nothing
                 if start is not None and (ongoing or start.latest >= since):
                     done.append((start.latest, start, procedure.reference, concept))
             elif procedure.state is EventState.PLANNED and _stands(start, since):

@@ -245,7 +245,8 @@ def _card(case: Case, found: BCells, start: date) -> Finding:
         outcome = Outcome.RECOVERED
         values |= {"recovered_on": found.recovered_on, "recovered_days": (found.recovered_on - start).days}
         if early:
-            indicator = Indicator.WARNING
+            if case.today <= add_months(start, p.int("early_loss_warning_months")):
+                indicator = Indicator.WARNING
             summary = msg("summary.early", day=found.recovered_on, months=months)
             notes.append(Bullet(msg("detail.early")))
         else:

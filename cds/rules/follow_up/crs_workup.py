@@ -67,12 +67,19 @@ def _began(case: Case, state: CrsState, injury: Moment | None) -> datetime | Non
     return None if injury is None else injury.earliest
 
 
+def _grade(state: CrsState) -> int:
+    """Grade the checklist goes by: a clinician's higher one where the chart only shows "at least"."""
+    known = state.low or 0
+    told = None if state.recorded is None else state.recorded.grade
+    return max(known, told) if state.open_ended and told is not None else known
+
+
 def unstable(case: Case, state: CrsState) -> bool:
     """Severe CRS, or a grade that certainly rose in the last hours."""
     p = case.p(RULE)
     if state.low is None:
         return False
-    if state.low >= p["severe_from_grade"]:
+    if _grade(state) >= p["severe_from_grade"]:
         return True
     before = crs_at(case, case.now - hours(p["unstable_within_hours"]))
     known = before.low is not None and before.high is not None and not before.open_ended
@@ -81,7 +88,7 @@ def unstable(case: Case, state: CrsState) -> bool:
 
 def _items(case: Case, state: CrsState, since: datetime) -> Iterator[tuple[WorkUp, Indicator]]:
     p = case.p(RULE)
-    grade = state.low or 0
+    grade = _grade(state)
     asked = {
         "any": True,
         "monitoring": grade >= p["monitoring_from_grade"],

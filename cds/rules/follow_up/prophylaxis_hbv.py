@@ -14,6 +14,7 @@ from cards.finding import (
     Evidence,
     Finding,
     Indicator,
+    Items,
     Message,
     Missing,
     Name,
@@ -68,6 +69,7 @@ class Serology:
     history: bool  # hepatitis B coded
     passive: date | None  # anti-HBc may be passive: immunoglobulin given on this day before the sample
     evidence: tuple[Evidence, ...]
+    repeat: tuple[str, ...] = ()  # tests whose newest result is indeterminate
 
     @property
     def positive(self) -> bool:
@@ -115,7 +117,11 @@ def serology(case: Case) -> Serology:
     shown = [evidence.of_observation(o) for o in (hbsag, anti_hbc, dna) if o is not None]
     shown += [evidence.of_fact(c, "hbv") for c in coded]
     passive = _passive(case, anti_hbc) if anti_hbc is not None and _answer(anti_hbc) is True else None
-    return Serology(_answer(hbsag), _answer(anti_hbc), _dna_answer(dna), bool(coded), passive, tuple(shown))
+    newest = {"hbsag": hbsag, "anti_hbc": anti_hbc}
+    repeat = tuple(c for c, o in newest.items() if o is not None and o.value.result is Result.INDETERMINATE)
+    return Serology(
+        _answer(hbsag), _answer(anti_hbc), _dna_answer(dna), bool(coded), passive, tuple(shown), repeat
+    )
 
 
 def _passive(case: Case, sample: Observation) -> date | None:
@@ -204,6 +210,8 @@ def _state(case: Case, resource: str = "") -> Finding | None:
     elif found.open:
         key = "summary.not-tested" if case.chart.course.infused is None else "summary.not-tested-after"
         outcome, row, summary = Outcome.DUE, "not-tested", msg(key)
+        if found.repeat == found.open:
+            summary = msg("summary.repeat", tests=Items(tuple(map(Name, found.repeat))))
     else:
         return None
     if outcome is Outcome.START and not resource:

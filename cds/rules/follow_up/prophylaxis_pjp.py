@@ -16,6 +16,7 @@ from cards.finding import (
     Finding,
     Indicator,
     Items,
+    Message,
     Missing,
     Name,
     Outcome,
@@ -220,6 +221,8 @@ def _state(case: Case) -> Finding | None:
     if stop.from_day is not None:
         values["stop_from"] = stop.from_day
     notes: tuple[Block, ...] = (Paragraph(msg("detail.regimen", **_listed(case))),)
+    running = (_above(case, record) for record in use.active if not for_treatment(record))
+    notes += tuple(Bullet(_too_much(*above)) for above in running if above is not None)
     if wanted:
         notes += picked.notes
         if not picked.drugs:
@@ -296,9 +299,19 @@ def _weekly_mg(record: DrugRecord) -> Decimal | None:
     return None
 
 
+def _above(case: Case, record: DrugRecord) -> tuple[Decimal, Decimal] | None:
+    """mg a week of co-trimoxazole and of its listed regimen, where an adult's order exceeds that."""
+    weekly = _weekly_mg(record) if COTRIMOXAZOLE in record.concepts and adult(case) else None
+    listed = case.p(RULE)["cotrimoxazole_daily_mg"] * 7
+    return (weekly, listed) if weekly is not None and weekly > listed else None
+
+
+def _too_much(weekly: Decimal, listed: Decimal) -> Message:
+    return msg("summary.order-above", dose=Amount(weekly, "mg"), listed=Amount(listed, "mg"))
+
+
 def _orders(case: Case) -> Iterator[Finding]:
     stop = stop_predicate(case, RULE)
-    p = case.p(RULE)
     ending = case.ending_drugs(COTRIMOXAZOLE, PENTAMIDINE, *OTHERS)
     for draft in (*case.judged_drugs(COTRIMOXAZOLE, PENTAMIDINE, *OTHERS), *ending):
         if for_treatment(draft):
@@ -311,8 +324,7 @@ def _orders(case: Case) -> Iterator[Finding]:
         missing: tuple[Missing, ...] = ()
         buttons: tuple[Suggestion, ...] = ()
         drug = next((d for d in (COTRIMOXAZOLE, PENTAMIDINE, *OTHERS) if d in draft.concepts), "")
-        weekly = _weekly_mg(draft)
-        limit = p["cotrimoxazole_daily_mg"] * 7
+        above = _above(case, draft)
         if draft in ending:
             row = "stop-order"
             if stop.holds is True:
@@ -342,10 +354,10 @@ def _orders(case: Case) -> Iterator[Finding]:
             outcome, indicator, row = Outcome.CAUTION, Indicator.INFO, "g6pd-caution"
             summary = msg("summary.order-g6pd-caution")
             notes = (Bullet(msg("detail.g6pd-cotrimoxazole")),)
-        elif drug == COTRIMOXAZOLE and weekly is not None and weekly > limit and adult(case):
+        elif above is not None:
             outcome, indicator, row = Outcome.WRONG_DOSE, Indicator.INFO, "above"
-            values = {"dose_mg_per_week": weekly, "listed_mg_per_week": limit}
-            summary = msg("summary.order-above", dose=Amount(weekly, "mg"), listed=Amount(limit, "mg"))
+            values = {"dose_mg_per_week": above[0], "listed_mg_per_week": above[1]}
+            summary = _too_much(*above)
         yield Finding(
             rule=RULE,
             outcome=outcome,

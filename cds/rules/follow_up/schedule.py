@@ -144,7 +144,7 @@ def tests(case: Case, every: tuple[Point, ...], start: date) -> tuple[Row, ...]:
     counts = row("cbc", this, ("cbc_panel",), "cbc_panel", "wbc")
     chemistry = row("chemistry", this, ("metabolic_panel",), "metabolic_panel", "creatinine")
     igg = row("immunoglobulins", this, ("igg",), "igg")
-    cells = row("immunophenotype", second, ("cd3_abs", "cd4_abs", "cd8_abs", "nk_abs"), "cd4_abs", "cd3_abs")
+    cells = row("immunophenotype", second, SUBSETS, "cd4_abs", "cd3_abs")
     if subsets_normal(case, start):
         cells = Row("immunophenotype", Need.STOPPED, cells.last)
     persistence = row("persistence", this, (PERSISTENCE,), PERSISTENCE)

@@ -54,7 +54,6 @@ def liver(case: Case) -> Iterator[HoldRow]:
                 Missing(g.observation.concept, LossReason.NO_REFERENCE_RANGE, g.observation.reference)
                 for g in lacking
             ),
-            labs=labs.LIVER,
         )
 
 
