@@ -81,6 +81,7 @@ _CODE_HOURS = {
     "Q3W": 504,
     "Q4W": 672,
 }
+_OF_ONE_INFUSION = frozenset({"duration", "durationUnit", "durationMax"})
 _ONCE_CODES = frozenset({"ONCE", "STAT", "X1", "1X"})
 _WEEKDAYS = {"mon": 0, "tue": 1, "wed": 2, "thu": 3, "fri": 4, "sat": 5, "sun": 6}
 
@@ -254,62 +255,98 @@ def _last_of(first: Moment, beat: Rhythm, count: int) -> Moment:
     return shifted(first, _span(beat.interval * (count - 1)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What one instruction says of its times, before the dates around it are looked at."""
+
+    events: list[Moment]
+    repeat: Json
+    start: Moment | None
+    end: Moment | None
+    beat: Rhythm
+    count: int | None
+    code_unread: bool  # some code of a rhythm that is not known
+
+    @property
+    def repeats(self) -> bool:
+        return bool(self.beat.interval or self.beat.weekdays)
+
+    @property
+    def stated(self) -> bool:
+        return bool(self.events or self.repeat or self.code_unread or self.beat != Rhythm())
+
+    @property
+    def length_only(self) -> bool:
+        """Only how long a single infusion takes."""
+        silent = self.beat == Rhythm() and not self.code_unread
+        return self.stated and silent and not self.repeat.keys() - _OF_ONE_INFUSION
+
+
+def _written(timing: Json, stamps: Stamps) -> _Written:
+    repeat = obj(timing.get("repeat"))
+    raw = timing.get("event")
+    events = [moment for one in (raw if isinstance(raw, list) else [raw]) if (moment := stamps.read(one))]
+    events.sort(key=lambda m: (m.earliest, m.latest))
+    start, end = stamps.period(repeat.get("boundsPeriod"))
+    beat = rhythm(timing)
+    unread = bool(codings(timing.get("code"))) and beat == Rhythm()
+    return _Written(events, repeat, start, end, beat, whole(number(repeat.get("count"))), unread)
+
+
+def _last(written: _Written, first: Moment | None, one_dose: bool, dates: OrderDates) -> Moment | None:
+    """The last dose: as written, else as the supply tells; None where the order has no end."""
+    events, beat, count = written.events, written.beat, written.count
+    if events and not written.repeats:
+        return events[-1]
+    if one_dose:
+        return first
+    if len(events) > 1:
+        return events[-1]
+    if written.end is not None:
+        return written.end
+    step = beat.period or _DAY
+    if first is not None and (bound := length(written.repeat.get("boundsDuration"))) is not None:
+        return max(first, shifted(first, _span(bound) - step), key=lambda m: m.latest) if bound else first
+    if first is not None and count is not None and count > 1 and written.repeats:
+        return _last_of(first, beat, count)
+    if first is not None and dates.supply_hours is not None:
+        return shifted(first, max(_span(dates.supply_hours) - step, timedelta(0)))
+    if dates.supply_end is not None:
+        return dates.supply_end
+    return first if written.length_only and dates.draft else None
+
+
+def _doses(
+    written: _Written, first: Moment | None, last: Moment | None, *, one_dose: bool, as_needed: bool
+) -> tuple[Moment, ...]:
+    """Every dose whose time is known: those written one by one, or of a scheduled order that has an end."""
+    if written.events and (len(written.events) > 1 or not written.repeats):
+        return tuple(written.events[:MOST_DOSES])
+    if first is None or last is None or as_needed:
+        return ()
+    if written.repeats:
+        return _until(first, last, written.beat)
+    return (first,) if first == last or one_dose else ()
+
+
+def _as_needed(instruction: Json) -> bool:
+    """R4 says it by `asNeeded[x]`, R5 by `asNeeded` and `asNeededFor`."""
+    return (
+        instruction.get("asNeededBoolean") is True
+        or isinstance(instruction.get("asNeededCodeableConcept"), dict)
+        or instruction.get("asNeeded") is True
+        or isinstance(instruction.get("asNeededFor"), list)
+    )
+
+
 def read_timing(instruction: Json, stamps: Stamps, dates: OrderDates) -> Timing:
     """Timing of one dosage instruction (`{}`: an order without any)."""
-    written = obj(instruction.get("timing"))
-    repeat = obj(written.get("repeat"))
-    raw_events = written.get("event")
-    events = [
-        m for raw in (raw_events if isinstance(raw_events, list) else [raw_events]) if (m := stamps.read(raw))
-    ]
-    events.sort(key=lambda m: (m.earliest, m.latest))
-    beat = rhythm(written)
-    start, end = stamps.period(repeat.get("boundsPeriod"))
-    first, flags = _first(events, start, dates)
-    count = whole(number(repeat.get("count")))
-    period = beat.period
-    rhythm_unread = bool(codings(written.get("code"))) and beat == Rhythm()
-    stated = bool(events or repeat or rhythm_unread or beat != Rhythm())
-    last: Moment | None = None
-    one_dose = beat.once or count == 1 or (not stated and dates.draft)
-    if events and not beat.interval and not beat.weekdays:
-        last = events[-1]
-    elif one_dose:
-        last = first
-    elif events and len(events) > 1:
-        last = events[-1]
-    elif end is not None:
-        last = end
-    elif first is not None and (bound := length(repeat.get("boundsDuration"))) is not None:
-        last = shifted(first, _span(bound) - (period or timedelta(days=1))) if bound else first
-        last = max(last, first, key=lambda m: m.latest)
-    elif first is not None and count is not None and count > 1 and (beat.interval or beat.weekdays):
-        last = _last_of(first, beat, count)
-    elif first is not None and dates.supply_hours is not None:
-        last = shifted(first, max(_span(dates.supply_hours) - (period or timedelta(days=1)), timedelta(0)))
-    elif dates.supply_end is not None:
-        last = dates.supply_end
-    elif (
-        stated
-        and beat == Rhythm()
-        and not rhythm_unread
-        and not repeat.keys() - {"duration", "durationUnit", "durationMax"}
-    ):
-        last = first if dates.draft else None  # only the length of a single infusion is said
-    as_needed = instruction.get("asNeededBoolean") is True or isinstance(
-        instruction.get("asNeededCodeableConcept"), dict
-    )
-    if instruction.get("asNeeded") is True or isinstance(instruction.get("asNeededFor"), list):
-        as_needed = True
-    ongoing = last is None and first is not None and not beat.clash
-    doses: tuple[Moment, ...] = ()
-    if events and (len(events) > 1 or not (beat.interval or beat.weekdays)):
-        doses = tuple(events[:MOST_DOSES])
-    elif first is not None and last is not None and not as_needed:
-        if beat.interval or beat.weekdays:
-            doses = _until(first, last, beat)
-        elif first == last or one_dose:
-            doses = (first,)
+    written = _written(obj(instruction.get("timing")), stamps)
+    repeat, beat = written.repeat, written.beat
+    first, flags = _first(written.events, written.start, dates)
+    one_dose = beat.once or written.count == 1 or (not written.stated and dates.draft)
+    last = _last(written, first, one_dose, dates)
+    as_needed = _as_needed(instruction)
     if as_needed:
         flags |= {Flag.PRN}
     if first is not None and not first.day_known:
@@ -318,14 +355,14 @@ def read_timing(instruction: Json, stamps: Stamps, dates: OrderDates) -> Timing:
     return Timing(
         first=first,
         last=last,
-        ongoing=ongoing,
-        doses=doses,
+        ongoing=last is None and first is not None and not beat.clash,
+        doses=_doses(written, first, last, one_dose=one_dose, as_needed=as_needed),
         interval_hours=beat.interval,
         per_day=beat.per_day,
         infusion_minutes=None if lasts is None else lasts / 60,
         as_needed=as_needed,
-        stated=stated,
-        flags=frozenset(flags),
+        stated=written.stated,
+        flags=flags,
     )
 
 
