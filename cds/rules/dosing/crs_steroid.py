@@ -48,7 +48,7 @@ from cds.rules.evidence import of_drug_start
 from cds.rules.grading.crs_episode import Gate, crs_applies, crs_now
 from cds.rules.grading.icans_episode import icans_now
 from cds.rules.grading.iec_hs_episode import iec_hs_now
-from fhir_mapping.chart import Amount, DrugRecord, DrugState
+from fhir_mapping.chart import Amount, DrugRecord, DrugState, Route
 
 RULE = "dosing.crs-steroid"
 OTHER_REASONS = frozenset(
@@ -240,6 +240,13 @@ def _faults(case: Case, draft: DrugRecord, mg: Decimal, step: Step | None) -> li
     return found
 
 
+def _route_fault(draft: DrugRecord, needed: Needed) -> Fault | None:
+    """Every tier that is asked for is given by vein."""
+    if needed.tier is Tier.NONE or draft.route in (None, Route.INTRAVENOUS):
+        return None
+    return Fault("route", Outcome.WRONG_ROUTE, Indicator.WARNING, msg("summary.route"))
+
+
 # --- the rule
 
 
@@ -274,6 +281,8 @@ def _judge(case: Case, draft: DrugRecord, step: Step | None) -> Finding:
     run = steroid_run(case)
     missing = _missing(case, draft, mg, needed)
     faults = _faults(case, draft, mg, step) if mg is not None and is_adult(case) is not None else []
+    if mg is not None and (route := _route_fault(draft, needed)) is not None:
+        faults.append(route)
     faults.sort(key=lambda f: -f.indicator.rank)
     values = _values(case, draft, step, needed, run, mg)
     no_child_dose = is_adult(case) is False and needed.tier in (Tier.D20, Tier.MP)
@@ -395,7 +404,7 @@ def _suggestions(
     rows = {f.row for f in faults}
     if not rows or draft.state is not DrugState.DRAFT or needed.tier not in (Tier.D10, Tier.D20):
         return ()
-    if not rows <= {"dose", "interval", "child-maximum", "duration"}:
+    if not rows <= {"dose", "interval", "child-maximum", "duration", "route"}:
         return ()
     right = dexamethasone(case, needed.tier, "replace")
     if right is None or not all(isinstance(a, Create) for a in right.actions):

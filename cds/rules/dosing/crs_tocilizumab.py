@@ -175,7 +175,7 @@ def _count_faults(case: Case, at: datetime, room: Allowance) -> Iterator[Fault]:
             "total",
             Outcome.OVER_MAXIMUM,
             Indicator.CRITICAL,
-            msg("summary.total", given=room.given, most=p.int("max_total")),
+            msg("summary.total", number=room.given + 1, most=p.int("max_total")),
         )
     if room.in_24_h is not None and room.in_24_h > p.int("max_in_24_h"):
         earliest = room.earliest
