@@ -81,6 +81,11 @@ def _hours(begin: Moment | None, end: Moment | datetime) -> Decimal | None:
     return None if hours is None or hours < 0 else Decimal(str(hours)).quantize(Decimal("0.0001"))
 
 
+def _spent(hours: Decimal, limit: Decimal) -> Shown:
+    """Hours for a card; where they would round onto the limit that they exceed, in words."""
+    return msg("found.over", hours=Hours(limit)) if round(hours, 1) == limit < hours else Hours(hours)
+
+
 def _waiting(case: Case, end: Moment | None, start: Stamp | None, done: Stamp | None) -> Line:
     """Longer than the limit between collection and freezing is good only where 2-8 C was recorded.
 
@@ -123,7 +128,17 @@ def _waiting(case: Case, end: Moment | None, start: Stamp | None, done: Stamp | 
         return _unknown("waiting", "freezing_start", "storage_temperature", limits=limits, found=Hours(hours))
     notes = (msg("note.waiting"),)
     lacking = () if measured else (Missing("storage_temperature"),)
-    return Line("waiting", Status.NOT_MET, Hours(hours), limits, notes, None, values, evidence, lacking)
+    return Line(
+        "waiting",
+        Status.NOT_MET,
+        _spent(hours, p["wait_hours"]),
+        limits,
+        notes,
+        None,
+        values,
+        evidence,
+        lacking,
+    )
 
 
 def _frozen(case: Case, end: Moment | None, done: Stamp | None) -> Line:
@@ -135,7 +150,7 @@ def _frozen(case: Case, end: Moment | None, done: Stamp | None) -> Line:
     return Line(
         "frozen",
         status,
-        Hours(hours),
+        _spent(hours, limit),
         {"hours": limit},
         values={"frozen_hours": hours},
         evidence=(done.evidence,),

@@ -133,14 +133,15 @@ def bridging_all(case: Case) -> Iterator[Finding]:
             )
         )
     area = surface(case, p.int("body_max_age_days"))
-    if area.value is not None and chosen in ("", "low", "intermediate"):
-        mg = (area.value * p["dexamethasone_mg_m2"]).quantize(Decimal("0.1"))
-        values["dexamethasone_mg"] = mg
-        shown = Amount(mg, "mg")
-        detail.append(
-            Bullet(msg("note.dexamethasone", dose=shown, per=Amount(p["dexamethasone_mg_m2"], "mg/m2")))
-        )
-        evidence = (*evidence, *area.evidence)
+    if chosen in ("", "low", "intermediate"):
+        per = Amount(p["dexamethasone_mg_m2"], "mg/m2")
+        if area.value is None:
+            detail.append(Bullet(msg("note.dexamethasone-per", per=per)))
+        else:
+            mg = (area.value * per.value).quantize(Decimal("0.1"))
+            values["dexamethasone_mg"] = mg
+            detail.append(Bullet(msg("note.dexamethasone", dose=Amount(mg, "mg"), per=per)))
+            evidence = (*evidence, *area.evidence)
     if chosen == "very-high":
         detail.append(Bullet(msg("note.sequential")))
     yield Finding(

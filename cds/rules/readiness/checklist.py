@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 
 from cards.finding import (
@@ -32,6 +33,7 @@ from cards.finding import (
     Shown,
     Suggestion,
     Table,
+    Text,
     msg,
 )
 from cds.engine.case import Case
@@ -57,6 +59,11 @@ class Status(StrEnum):
     @property
     def open(self) -> bool:
         return self in _OPEN
+
+
+def status_of(good: bool | None) -> Status | None:
+    """Met or not met; None where a bound decides neither."""
+    return None if good is None else Status.MET if good else Status.NOT_MET
 
 
 _OPEN = (Status.NOT_MET, Status.UNKNOWN, Status.CAUTION, Status.CLINICIAN)
@@ -272,10 +279,37 @@ def shown(observation: Observation) -> Shown:
     return msg("common.checklist.value", value=word_of(observation), when=observation.when)
 
 
+def seen(observation: Observation) -> Shown:
+    """Test, value and time."""
+    return msg("common.checklist.named", test=Name(observation.concept), what=shown(observation))
+
+
 def dated(what: Shown, when: Moment | None) -> Shown:
     if when is None:
         return what
     return msg("common.checklist.value", value=what, when=when)
+
+
+def listed(found: Iterable[Evidence]) -> Items:
+    """What was found, each with its value where it has one, and its time."""
+    return Items(tuple(dated(_with_value(fact), fact.effective) for fact in found))
+
+
+def _with_value(fact: Evidence) -> Shown:
+    value = fact.value
+    if isinstance(value, Decimal | int) and not isinstance(value, bool):
+        return msg("common.checklist.brief", item=Name(fact.concept), found=Amount(Decimal(value), fact.unit))
+    if isinstance(value, str):
+        word: Shown = Text(f"{value} {fact.unit}") if fact.unit else Name(value)
+        return msg("common.checklist.brief", item=Name(fact.concept), found=word)
+    return Name(fact.concept)
+
+
+def rounded(value: Decimal, limit: Decimal, step: Decimal) -> Decimal:
+    """`value` rounded to `step` for a card, finer where that would put it on a limit that it is not at."""
+    while (figure := value.quantize(step)) == limit != value:
+        step /= 10
+    return figure
 
 
 def _anything(observation: Observation) -> bool:

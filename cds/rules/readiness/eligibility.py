@@ -12,8 +12,7 @@ from cds.rules import evidence as facts
 from cds.rules.disease import Disease, disease, disease_concept
 from cds.rules.grading.ctcae_labs import times_uln
 from cds.rules.readiness.biology import CENTRAL_CONDITIONS, bulk, central_disease
-from cds.rules.readiness.checklist import Line, Status, checklist, dated, newest, with_number
-from cds.rules.readiness.checklist import shown as shown_value
+from cds.rules.readiness.checklist import Line, Status, checklist, dated, newest, seen, status_of, with_number
 from cds.rules.readiness.eligibility_infection import (
     antiviral_suggestions,
     infection_line,
@@ -27,10 +26,9 @@ from cds.rules.readiness.eligibility_therapy import (
     transplant_line,
 )
 from cds.rules.readiness.measures import performance_line
-from cds.rules.readiness.organs import clearance_brief, clearance_cell, renal_values
+from cds.rules.readiness.organs import kidney_line
 from cds.rules.readiness.phase import candidate, collection_booking, collection_order
 from cds.rules.readiness.suspected import is_suspected, suspected, suspicion
-from cds.rules.renal import clearance
 from cds.rules.unread import CONDITIONS, unread
 from fhir_mapping.chart import (
     Amount,
@@ -79,18 +77,18 @@ def _life(case: Case) -> Line:
     if look.observation is None or bounds is None:
         return Line("E3", Status.UNKNOWN, look.shown, limits, (msg("note.ask-life"),), missing=look.missing)
     lower, upper = bounds
+    shown = facts.as_reported(lower)
     if lower.above(p["life_high_weeks"] * 7):
         status = Status.MET
     elif upper.below(p["life_low_weeks"] * 7):
         status = Status.NOT_MET
     else:
         status = Status.CAUTION
-    found = dated(
-        lower if lower == upper else msg("found.range", low=lower, high=upper), look.observation.when
-    )
+    span = shown if lower == upper else msg("found.range", low=shown, high=facts.as_reported(upper))
+    found = dated(span, look.observation.when)
     notes = () if status is Status.MET else (msg("note.weigh-life"),)
     values = {"life_expectancy_days": lower.value} if lower.value == upper.value else {}
-    return Line("E3", status, found, limits, notes, values=values, evidence=look.evidence, brief=lower)
+    return Line("E3", status, found, limits, notes, values=values, evidence=look.evidence, brief=shown)
 
 
 def _burden(case: Case) -> Line:
@@ -118,11 +116,11 @@ def _burden(case: Case) -> Line:
     high = [o for o, answer in signs if answer]
     low = [o for o, answer in signs if answer is False]
     if high or low:
-        shown = (high or low)[0]
+        cells = Items(tuple(seen(o) for o in high or low))
         status = Status.CAUTION if high else Status.MET
         notes = (msg("note.burden"),) if high else ()
         evidence = tuple(facts.of_observation(o) for o in (*high, *low))
-        return Line("E4", status, shown_value(shown), limits, notes, evidence=evidence)
+        return Line("E4", status, cells, limits, notes, evidence=evidence)
     look = newest(case, needed, within)
     missing = look.missing or (
         Missing(needed, reason, look.observation.reference if look.observation else ""),
@@ -212,22 +210,12 @@ def _cns(case: Case) -> Line:
 def _kidney(case: Case) -> Line:
     p = case.p(RULE)
     limit = p["clearance_min_ml_min"]
+
+    def judge(value: Quantity) -> Status | None:
+        return status_of(value.at_least(limit))
+
     limits = {"limit": Amount(limit, "mL/min")}
-    renal = clearance(case, p.int("chemistry_max_age_days"), p.int("body_max_age_days"))
-    if renal.value is None:
-        return Line("E14", Status.UNKNOWN, limits=limits, missing=renal.missing, evidence=renal.evidence)
-    good = renal.value >= limit
-    notes = () if good else (msg("note.clearance"),)
-    return Line(
-        "E14",
-        Status.MET if good else Status.NOT_MET,
-        clearance_cell(renal, at_limit=False),
-        limits,
-        notes,
-        values=renal_values(renal),
-        evidence=renal.evidence,
-        brief=clearance_brief(renal),
-    )
+    return kidney_line(case, "E14", p, judge, limits, limit, notes={Status.NOT_MET: msg("note.clearance")})
 
 
 def _reserve(case: Case) -> Line:

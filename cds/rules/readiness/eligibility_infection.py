@@ -25,7 +25,7 @@ from cds.engine.rule import Hook
 from cds.rules import evidence as facts
 from cds.rules.body_size import is_adult
 from cds.rules.drug_classes import drug_classes
-from cds.rules.readiness.checklist import NOTHING, Line, Status, dated, newest
+from cds.rules.readiness.checklist import NOTHING, Line, Status, dated, listed, newest
 from cds.rules.readiness.in_force import active_today
 from cds.rules.readiness.infection import (
     VIRAL_LOADS,
@@ -60,17 +60,6 @@ def _signed(case: Case) -> Indicator:
     return Indicator.CRITICAL if case.hook is Hook.ORDER_SIGN else Indicator.WARNING
 
 
-def _listed(evidence: Iterable[Evidence]) -> Shown:
-    return Items(
-        tuple(
-            msg("common.checklist.value", value=Name(e.concept), when=e.effective)
-            if e.effective is not None
-            else Name(e.concept)
-            for e in evidence
-        )
-    )
-
-
 def infection_line(case: Case) -> Line:
     """E9: bacterial, fungal or unspecified infection that is active and not controlled."""
     state = infections(case)
@@ -78,7 +67,7 @@ def infection_line(case: Case) -> Line:
         return Line(
             "E9",
             Status.NOT_MET,
-            _listed(state.active),
+            listed(state.active),
             notes=(msg("note.infection"),),
             weight=_signed(case),
             evidence=state.active,
@@ -90,13 +79,13 @@ def infection_line(case: Case) -> Line:
             return Line(
                 "E9",
                 Status.UNKNOWN,
-                _listed(open_facts),
+                listed(open_facts),
                 notes=(msg("note.infection-ask"),),
                 evidence=open_facts,
                 missing=missing,
             )
     if state.controlled:
-        return Line("E9", Status.MET, _listed(state.controlled), evidence=state.controlled)
+        return Line("E9", Status.MET, listed(state.controlled), evidence=state.controlled)
     look = newest(case, "infection_status", _days(case, "review_max_age_days"))
     if look.observation is None or not says_none(look.observation):
         asked = look.missing or (Missing("infection_status"),)
@@ -112,7 +101,7 @@ def viraemia_line(case: Case) -> Line:
     limit = [o for o in loads if detection(o) is Detection.BELOW_LIMIT]
     evidence = (*state.viral, *(facts.of_observation(o) for o in loads))
     if state.viral or detected:
-        found = (*(_loads(detected)), *((_listed(state.viral),) if state.viral else ()))
+        found = (*(_loads(detected)), *((listed(state.viral),) if state.viral else ()))
         return Line(
             "E10",
             Status.NOT_MET,

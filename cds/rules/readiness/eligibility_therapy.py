@@ -57,6 +57,14 @@ def transplant_line(case: Case) -> Line:
     values: dict[str, str | int | date] = {"transplant_earliest": earliest}
     if disease(case) is Disease.B_ALL:
         notes.append(msg("note.graft-all"))
+    gvhd = [c for c in case.chart.conditions.of("gvhd") if c.state is ConditionState.ACTIVE]
+    drugs = immunosuppressants(case)
+    if gvhd:
+        notes.append(msg("note.gvhd"))
+        evidence = (*evidence, *(facts.of_fact(c, "gvhd") for c in gvhd))
+    if drugs:
+        notes.append(msg("note.graft-suppressed", drugs=_names(drugs)))
+        evidence = (*evidence, *(facts.of_drug(d) for d in drugs))
     found: Shown = msg("found.graft", date=last)
     if day0 is not None:
         gap = (day0 - last).days
@@ -87,14 +95,6 @@ def transplant_line(case: Case) -> Line:
             evidence=evidence,
             missing=missing,
         )
-    gvhd = [c for c in case.chart.conditions.of("gvhd") if c.state is ConditionState.ACTIVE]
-    drugs = immunosuppressants(case)
-    if gvhd:
-        notes.append(msg("note.gvhd"))
-        evidence = (*evidence, *(facts.of_fact(c, "gvhd") for c in gvhd))
-    if drugs:
-        notes.append(msg("note.graft-suppressed", drugs=_names(drugs)))
-        evidence = (*evidence, *(facts.of_drug(d) for d in drugs))
     unsure = suspected(case, "gvhd")
     if unsure and not gvhd and not drugs:
         return replace(suspicion("E6", unsure, limits), values=values)

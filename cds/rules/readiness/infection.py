@@ -6,7 +6,7 @@ Fever or an antibiotic alone never makes an infection; it raises the question.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
@@ -16,7 +16,7 @@ from cds.rules.after_cart import INFECTIONS, confirmed_infections
 from cds.rules.evidence import of_drug_start, of_fact, of_observation
 from cds.rules.readiness.in_force import active_today
 from cds.rules.readiness.suspected import is_suspected
-from fhir_mapping.chart import Condition, ConditionState, Observation, Result
+from fhir_mapping.chart import Condition, ConditionState, DrugRecord, Observation, Result
 
 VIRAL_LOADS = (
     "cmv_pcr",
@@ -122,6 +122,14 @@ def _still_active(review: Observation, coded: Mapping[str, Condition]) -> bool:
     return not review.focus or any(f not in coded or coded[f].state not in over for f in review.focus)
 
 
+def _course(record: DrugRecord) -> Evidence:
+    """An anti-infective; by its class where its drug is not known."""
+    fact = of_drug_start(record)
+    if fact.concept:
+        return fact
+    return replace(fact, concept=next(c for c in _TREATMENT if c in record.concepts))
+
+
 @once_per_case
 def infections(case: Case) -> Infections:
     """What the chart says of infection today."""
@@ -150,7 +158,7 @@ def infections(case: Case) -> Infections:
         if c.reference not in counted and (c.state is ConditionState.ACTIVE or is_suspected(case, c))
     ]
     treatment = [
-        of_drug_start(d)
+        _course(d)
         for d in active_today(case, *_TREATMENT)
         if "purpose_prophylaxis" not in d.purposes and d.concepts.isdisjoint(_PROPHYLACTIC)
     ]

@@ -32,23 +32,21 @@ from cds.rules.readiness.checklist import (
     dated,
     newest,
     shown,
+    status_of,
     with_number,
 )
 from cds.rules.readiness.infection import viral_load
 from cds.rules.readiness.measures import performance_line, saturation
 from cds.rules.readiness.organs import (
-    clearance_brief,
-    clearance_cell,
     count_line,
     days,
     enzyme_line,
+    kidney_line,
     limit_line,
     recorded,
-    renal_values,
 )
 from cds.rules.readiness.phase import candidate, collected, collection_booking, collection_order
 from cds.rules.readiness.tarlatamab_pregnancy import Potential, declared_pregnant, potential
-from cds.rules.renal import clearance
 from cds.rules.work_up import Found, look_for
 from fhir_mapping.chart import (
     Amount,
@@ -56,6 +54,7 @@ from fhir_mapping.chart import (
     LossReason,
     Moment,
     Observation,
+    Quantity,
     Result,
 )
 
@@ -261,28 +260,12 @@ def _viral_loads(case: Case) -> Line:
 def _kidney(case: Case) -> Line:
     p = case.p(RULE)
     limit = p["clearance_above_ml_min"]
+
+    def judge(value: Quantity) -> Status | None:
+        return status_of(value.above(limit))
+
     limits = {"limit": Amount(limit, "mL/min")}
-    renal = clearance(case, p.int("chemistry_max_age_days"), p.int("body_max_age_days"))
-    if renal.value is None:
-        creatinine = tuple(m.concept for m in renal.missing if m.concept == "creatinine")
-        return Line(
-            "L12",
-            Status.UNKNOWN,
-            limits=limits,
-            missing=renal.missing,
-            evidence=renal.evidence,
-            tests=creatinine,
-        )
-    good = renal.value > limit
-    return Line(
-        "L12",
-        Status.MET if good else Status.NOT_MET,
-        clearance_cell(renal, renal.value == limit),
-        limits,
-        values=renal_values(renal),
-        evidence=renal.evidence,
-        brief=clearance_brief(renal),
-    )
+    return kidney_line(case, "L12", p, judge, limits, limit, tests=("creatinine",))
 
 
 def _ecg(case: Case) -> Line:

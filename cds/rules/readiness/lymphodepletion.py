@@ -31,24 +31,23 @@ from cds.rules.readiness.checklist import (
     Status,
     checklist,
     dated,
+    listed,
     newest,
     shown,
+    status_of,
     with_number,
 )
 from cds.rules.readiness.infection import detected_loads, infections
 from cds.rules.readiness.measures import saturation
 from cds.rules.readiness.organs import (
-    clearance_brief,
-    clearance_cell,
     days,
     enzyme_line,
+    kidney_line,
     recorded,
-    renal_values,
 )
 from cds.rules.readiness.phase import collected, infused
 from cds.rules.readiness.product import product_status
 from cds.rules.readiness.suspected import is_suspected
-from cds.rules.renal import clearance
 from cds.rules.unread import CONDITIONS, DOSES, unread
 from cds.rules.work_up import Found, look_for
 from fhir_mapping.chart import (
@@ -62,7 +61,6 @@ from fhir_mapping.chart import (
 
 RULE = "readiness.lymphodepletion"
 _BASELINE = ("crp", "ferritin", "ldh", "fibrinogen")
-_KIDNEY_TESTS = ("creatinine", "creatinine_clearance", "creatinine_clearance_bsa")
 _PANEL = ("sodium", "potassium", "creatinine")
 _IMAGING = ("pet_ct", "ct", "mri", "imaging_other")
 _MARROW = ("bone_marrow_aspiration", "marrow_biopsy", "marrow_blasts")
@@ -122,7 +120,7 @@ def _infection(case: Case) -> Line:
     state = infections(case)
     found = (*state.active, *state.viral)
     if found:
-        cell = Items(tuple(dated(Name(e.concept), e.effective) for e in found))
+        cell = listed(found)
         return Line(
             "P2",
             Status.NOT_MET,
@@ -139,7 +137,7 @@ def _infection(case: Case) -> Line:
         return Line("P2", Status.MET, shown(state.review), evidence=(facts.of_observation(state.review),))
     cell_open: Shown = NOTHING
     if signs:
-        cell_open = Items(tuple(dated(Name(e.concept), e.effective) for e in signs))
+        cell_open = listed(signs)
     note = msg("note.infection-signs" if signs else "note.infection-review")
     missing = (Missing("infection_status"),)
     return Line("P2", Status.UNKNOWN, cell_open, notes=(note,), evidence=signs, missing=missing)
@@ -257,30 +255,27 @@ def _bilirubin(case: Case) -> Line:
 def _kidney(case: Case) -> Line:
     p = case.p(RULE)
     block, adjust = p["clearance_above_ml_min"], p["clearance_adjust_ml_min"]
-    limits: dict[str, Shown] = {"limit": Amount(block, "mL/min"), "adjust": Amount(adjust, "mL/min")}
-    renal = clearance(case, p.int("chemistry_max_age_days"), p.int("body_max_age_days"))
-    start = since_collection(case)
-    tested = [e for e in renal.evidence if e.concept in _KIDNEY_TESTS]
-    old = [e for e in tested if start is not None and e.effective is not None and e.effective.latest < start]
-    if renal.value is None or old:
-        missing = renal.missing or tuple(Missing("creatinine", LossReason.STALE, e.reference) for e in old)
-        return Line("P9", Status.UNKNOWN, limits=limits, missing=missing, tests=("creatinine",))
-    status, weight = Status.MET, None
-    notes: tuple[Message, ...] = ()
-    if renal.value <= block:
-        status, weight, notes = Status.NOT_MET, Indicator.CRITICAL, (msg("note.clearance-block"),)
-    elif renal.value < adjust:
-        status, notes = Status.CAUTION, (msg("note.clearance-adjust"),)
-    return Line(
+
+    def judge(value: Quantity) -> Status | None:
+        if value.above(block) is not True:
+            return status_of(value.above(block))
+        low = value.below(adjust)
+        return None if low is None else Status.CAUTION if low else Status.MET
+
+    return kidney_line(
+        case,
         "P9",
-        status,
-        clearance_cell(renal, renal.value == block),
-        limits,
-        notes,
-        weight,
-        renal_values(renal),
-        renal.evidence,
-        brief=clearance_brief(renal),
+        p,
+        judge,
+        {"limit": Amount(block, "mL/min"), "adjust": Amount(adjust, "mL/min")},
+        block,
+        notes={
+            Status.NOT_MET: msg("note.clearance-block"),
+            Status.CAUTION: msg("note.clearance-adjust"),
+        },
+        weight=Indicator.CRITICAL,
+        tests=("creatinine",),
+        after=since_collection(case),
     )
 
 
@@ -328,7 +323,7 @@ def _cardiac(case: Case) -> Line:
         if lost:
             return Line("P10", Status.UNKNOWN, missing=tuple(lost))
         return Line("P10", Status.MET, msg("found.no-repeat"))
-    cell = Items(tuple(dated(Name(e.concept), e.effective) for e in found.reasons))
+    cell = listed(found.reasons)
     since = found.since or case.now - days(case.p(RULE), "tumour_max_age_days")
     wanted = {
         "echocardiography": ("echocardiography", "lvef"),

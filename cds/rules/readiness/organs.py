@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from cards.finding import Evidence, Indicator, Items, Message, Missing, Name, Scalar, Shown, msg
 from cds.engine.case import Case
 from cds.engine.parameters import Parameters
 from cds.rules import evidence as facts
 from cds.rules.dosing.white_cells import per_ul
-from cds.rules.readiness.checklist import NOTHING, Line, Look, Status, newest, with_number
-from cds.rules.renal import Clearance, Method
-from fhir_mapping.chart import Amount, LossReason, Observation, Quantity
+from cds.rules.readiness.checklist import NOTHING, Line, Look, Status, newest, rounded, with_number
+from cds.rules.renal import Method, clearance, measured_bound
+from fhir_mapping.chart import Amount, LossReason, Moment, Observation, Quantity
 
 _TENTH = Decimal("0.1")
 _HUNDREDTH = Decimal("0.01")
+_KIDNEY_TESTS = ("creatinine", "creatinine_clearance", "creatinine_clearance_bsa")
 
 
 def count_line(
@@ -99,8 +101,9 @@ def limit_line(
     limits: Mapping[str, Shown] = {"limit": limit}
     if quantity is None or good is None or look.observation is None:
         return _open(row, look, limits, tests)
-    rounded = Quantity(quantity.value.quantize(_HUNDREDTH), quantity.unit, quantity.comparator)
-    cell: Shown = msg("common.checklist.value", value=rounded, when=look.observation.when)
+    number = rounded(quantity.value, limit.value, _HUNDREDTH)
+    brief = Quantity(number, quantity.unit, quantity.comparator)
+    cell: Shown = msg("common.checklist.value", value=brief, when=look.observation.when)
     if not good and quantity.value == limit.value:
         cell = msg("common.checklist.at-limit", what=cell)
     status = Status.MET if good else Status.NOT_MET
@@ -113,7 +116,7 @@ def limit_line(
         None,
         {key: facts.figure(quantity)},
         look.evidence,
-        brief=rounded,
+        brief=brief,
     )
 
 
@@ -148,12 +151,14 @@ def enzyme_line(
             cells += look.named
             continue
         good = judge(quantity, found.uln.value * multiple)
-        ratio = (quantity.value / found.uln.value).quantize(_TENTH)
+        ratio = rounded(quantity.value / found.uln.value, multiple, _TENTH)
         if quantity.comparator:
             cells += look.named
         else:
             values[f"{concept}_uln_multiple"] = ratio
-            cells.append(msg("common.checklist.multiple", test=Name(concept), ratio=ratio, when=found.when))
+            cell = msg("common.checklist.multiple", test=Name(concept), ratio=ratio, when=found.when)
+            at_limit = good is False and ratio == multiple
+            cells.append(msg("common.checklist.at-limit", what=cell) if at_limit else cell)
         if good is None:  # a bound that leaves both open
             missing.append(Missing(concept, resource=found.reference))
         if good is False:
@@ -173,26 +178,66 @@ def enzyme_line(
     )
 
 
-def clearance_brief(renal: Clearance) -> Shown:
-    assert renal.value is not None
-    return Amount(renal.value.quantize(_TENTH).normalize(), renal.unit)
+def kidney_line(
+    case: Case,
+    row: str,
+    p: Parameters,
+    judge: Callable[[Quantity], Status | None],
+    limits: Mapping[str, Shown],
+    limit: Decimal,
+    *,
+    notes: Mapping[Status, Message] | None = None,
+    weight: Indicator | None = None,
+    tests: tuple[str, ...] = (),
+    after: datetime | None = None,
+) -> Line:
+    """Creatinine clearance, measured or estimated, from `after` on.
 
+    A measured bound ("< 30 mL/min") counts where `judge` places it. `weight` is that of a row not met;
+    `tests` are ordered where creatinine lacks.
+    """
 
-def clearance_cell(renal: Clearance, at_limit: bool) -> Shown:
-    assert renal.value is not None
+    def judged(status: Status, cell: Shown, brief: Shown, **rest: Any) -> Line:
+        said = (notes or {}).get(status)
+        own = weight if status is Status.NOT_MET else None
+        return Line(row, status, cell, limits, () if said is None else (said,), own, brief=brief, **rest)
+
+    chemistry = p.int("chemistry_max_age_days")
+    bound = measured_bound(case, chemistry)
+    told = None if bound is None else bound.value.quantity
+    status = None if told is None else judge(told)
+    if bound is not None and told is not None and status is not None and _from(bound.when, after):
+        values = {"clearance_ml_min": facts.figure(told), "clearance_method": Method.MEASURED.value}
+        fact = facts.of_observation(bound)
+        return judged(status, facts.shown(told), facts.shown(told), values=values, evidence=(fact,))
+    renal = clearance(case, chemistry, p.int("body_max_age_days"))
+    tested = (e for e in renal.evidence if e.concept in _KIDNEY_TESTS and e.effective is not None)
+    old = [e for e in tested if not _from(e.effective, after)]
+    status = None if renal.value is None else judge(Quantity(renal.value, renal.unit))
+    if renal.value is None or status is None or old:
+        missing = renal.missing or tuple(Missing("creatinine", LossReason.STALE, e.reference) for e in old)
+        lacks = any(m.concept == "creatinine" for m in missing)
+        return Line(
+            row,
+            Status.UNKNOWN,
+            limits=limits,
+            missing=missing,
+            evidence=() if old else renal.evidence,
+            tests=tests if lacks else (),
+        )
     method = renal.method or Method.MEASURED
-    cell = msg(
-        "common.checklist.clearance",
-        value=Amount(renal.value.quantize(_TENTH), renal.unit),
-        method=msg(f"common.checklist.method.{method.value}"),
+    amount = Amount(rounded(renal.value, limit, _TENTH), renal.unit)
+    cell: Shown = msg(
+        "common.checklist.clearance", value=amount, method=msg(f"common.checklist.method.{method.value}")
     )
-    return msg("common.checklist.at-limit", what=cell) if at_limit else cell
+    if status is Status.NOT_MET and renal.value == limit:
+        cell = msg("common.checklist.at-limit", what=cell)
+    values = {"clearance_ml_min": renal.value, "clearance_method": method.value}
+    return judged(status, cell, amount, values=values, evidence=renal.evidence)
 
 
-def renal_values(renal: Clearance) -> dict[str, Scalar]:
-    assert renal.value is not None
-    method = renal.method or Method.MEASURED
-    return {"clearance_ml_min": renal.value, "clearance_method": method.value}
+def _from(when: Moment | None, after: datetime | None) -> bool:
+    return after is None or when is None or when.latest >= after
 
 
 def recorded(observation: Observation) -> bool:

@@ -256,6 +256,8 @@ def _registration(case: Case) -> Line:
         "product_status",
         "identity_check",
         "car_t_cell_dose",
+        "package_integrity",
+        "package_count",
     ):
         for observation in _since(case, concept):
             specimen = observation.specimen

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cards.finding import Evidence, Items, Missing, Name, Shown, msg
+from cards.finding import Evidence, Missing, Shown, msg
 from cds.engine.case import Case
 from cds.rules.evidence import of_fact
-from cds.rules.readiness.checklist import Line, Status, dated
+from cds.rules.readiness.checklist import Line, Status, listed
 from fhir_mapping.chart import Condition, ConditionState
 
 _OVER = frozenset({"inactive", "remission", "resolved"})
@@ -34,7 +34,7 @@ def suspicion(row: str, found: tuple[Evidence, ...], limits: Mapping[str, Shown]
     return Line(
         row,
         Status.UNKNOWN,
-        Items(tuple(dated(Name(e.concept), e.effective) for e in found)),
+        listed(found),
         limits or {},
         (msg("common.checklist.suspected"),),
         evidence=found,

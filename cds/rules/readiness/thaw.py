@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from cards.finding import Evidence, Finding, Indicator, Items, Message, Missing, Name, Scalar, Shown, msg
+from cards.finding import Evidence, Finding, Indicator, Message, Missing, Outcome, Scalar, Shown, msg
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
 from cds.rules.dosing.lymphodepletion_omit import infusion_order
 from cds.rules.evidence import of_drug, of_fact, of_observation
 from cds.rules.readiness.bags import bags, thaws
-from cds.rules.readiness.checklist import NOTHING, Line, Status, checklist, dated, shown
+from cds.rules.readiness.checklist import NOTHING, Line, Status, checklist, listed, shown
 from cds.rules.readiness.identity import Identity, Stage, identity
 from cds.rules.readiness.infection import infections
 from cds.rules.readiness.infusion import monitoring
@@ -39,10 +40,6 @@ _SUPPORT = ("mechanical_ventilation", "ecmo", *_DIALYSIS)
 _CHRONIC = ("esrd",)
 
 
-def _listed(evidence: tuple[Evidence, ...]) -> Shown:
-    return Items(tuple(dated(Name(e.concept), e.effective) for e in evidence))
-
-
 def _today(case: Case) -> bool:
     """The infusion is today: bedside rows are due."""
     return case.chart.course.day0_any == case.today
@@ -52,7 +49,7 @@ def _stop(row: str, evidence: tuple[Evidence, ...]) -> Line:
     return Line(
         row,
         Status.NOT_MET,
-        _listed(evidence),
+        listed(evidence),
         notes=(msg(f"note.{row}"),),
         weight=Indicator.CRITICAL,
         evidence=evidence,
@@ -82,7 +79,7 @@ def _infection(case: Case) -> Line:
     return Line(
         "X1",
         Status.UNKNOWN,
-        _listed(signs) if signs else NOTHING,
+        listed(signs) if signs else NOTHING,
         notes=(msg("note.confirm"),),
         weight=weight,
         evidence=signs,
@@ -136,14 +133,14 @@ def _rhythm(case: Case) -> Line:
         return Line(
             "X3",
             worst,
-            _listed(tuple(evidence)),
+            listed(tuple(evidence)),
             notes=(msg("note.arrhythmia-ask"),),
             evidence=tuple(evidence),
             missing=(Missing("arrhythmia_control"),),
         )
     if not evidence or suspected(case, "arrhythmia"):
         return _none(case, "X3", "arrhythmia")
-    return Line("X3", Status.MET, _listed(tuple(evidence)), evidence=tuple(evidence))
+    return Line("X3", Status.MET, listed(tuple(evidence)), evidence=tuple(evidence))
 
 
 def _shock(case: Case) -> Line:
@@ -167,7 +164,7 @@ def _shock(case: Case) -> Line:
     )
     if ordered:
         notes, missing = (msg("note.vasopressor-ordered"),), (Missing(ordered[0].concept),)
-        return Line("X4", Status.UNKNOWN, _listed(ordered), limits, notes, evidence=ordered, missing=missing)
+        return Line("X4", Status.UNKNOWN, listed(ordered), limits, notes, evidence=ordered, missing=missing)
     if suspected(case, "shock"):
         return _none(case, "X4", "shock", limits=limits)
     if unread(case, ("administrations",)):
@@ -386,4 +383,7 @@ def thaw(case: Case) -> Iterator[Finding]:
         resource = order[0]
     elif not infusing(case):
         return
-    yield checklist(case, RULE, lines(case), resource=resource)
+    found = checklist(case, RULE, lines(case), resource=resource)
+    if found.outcome is Outcome.NOT_READY and found.indicator is not Indicator.CRITICAL:
+        found = replace(found, summary=replace(found.summary, key="summary.conduct"))  # no exclusion
+    yield found

@@ -43,6 +43,7 @@ from cds.rules.washout.leukapheresis import (
 from cds.rules.washout.uses import Use, draft_uses, uses
 from cds.rules.washout.wording import (
     Values,
+    first_day,
     last_dose,
     latest_day,
     line_values,
@@ -103,10 +104,11 @@ def _detail(case: Case, line: Line) -> tuple[Block, ...]:
     entry = half_lives(case)[line.use.drug]
     shown = {"drug": shown_name(line.use), "needed": Days(entry.days)}
     gap = Days(line.gap) if line.gap is not None else msg("cell.none")
-    earliest = line.earliest if line.earliest is not None else msg("cell.none")
     return (
         Paragraph(msg("detail.found", last=last_dose(line), gap=gap, **shown)),
-        Bullet(msg(f"detail.half-life-{entry.unit}", half_life=entry.value, earliest=earliest, **shown)),
+        Bullet(
+            msg(f"detail.half-life-{entry.unit}", half_life=entry.value, earliest=first_day(line), **shown)
+        ),
         Bullet(msg("detail.unverified")),
         *notes((line,)),
     )
@@ -120,7 +122,7 @@ def _order_finding(case: Case, line: Line, subject: str, resource: str, day: dat
         "gap": Days(line.gap) if line.gap is not None else msg("cell.none"),
         "needed": Days(entry.days),
         "day": day,
-        "earliest": line.earliest if line.earliest is not None else msg("cell.none"),
+        "earliest": first_day(line),
     }
     values: Values = {**line_values(line), "leukapheresis": day}
     if line.end.ongoing:

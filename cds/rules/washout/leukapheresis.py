@@ -52,6 +52,7 @@ from cds.rules.washout.intervals import (
 from cds.rules.washout.uses import Use, draft_uses, exposures, uses
 from cds.rules.washout.wording import (
     Values,
+    first_day,
     last_dose,
     latest_day,
     line_values,
@@ -317,7 +318,7 @@ def _line_finding(
         "gap": gap,
         "needed": line.interval.needed(),
         "day": target.day if target.day is not None else msg("cell.none"),
-        "earliest": line.earliest if line.earliest is not None else msg("cell.none"),
+        "earliest": first_day(line),
     }
     key = _summary_key(line)
     criterion = "detail.criterion" if line.earliest is not None else "detail.criterion-open"
@@ -403,7 +404,7 @@ def _without_date(case: Case, line: Line, draft: DrugRecord) -> Finding:
     shown = {
         "drug": shown_name(line.use),
         "needed": line.interval.needed(),
-        "earliest": line.earliest if line.earliest is not None else msg("cell.none"),
+        "earliest": first_day(line),
     }
     question = line.interval.row in lasting
     return Finding(

@@ -46,6 +46,7 @@ from cds.rules.washout.intervals import (
 from cds.rules.washout.uses import End, Kind, Use, draft_uses, procedure_end, uses
 from cds.rules.washout.wording import (
     Values,
+    first_day,
     last_dose,
     latest_day,
     line_values,
@@ -262,7 +263,7 @@ def _finding(case: Case, line: Line, subject: str, resource: str, day: date) -> 
         "gap": Days(line.gap) if line.gap is not None else msg("cell.none"),
         "needed": line.interval.needed(),
         "day": day,
-        "earliest": line.earliest if line.earliest is not None else msg("cell.none"),
+        "earliest": first_day(line),
     }
     values: Values = {**line_values(line), "lymphodepletion": day}
     detail: list[Block] = [

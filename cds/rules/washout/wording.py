@@ -31,6 +31,13 @@ def last_dose(line: Line) -> Shown:
     return msg("cell.last", date=line.end.last, kind=msg(f"kind.{line.use.kind.value}"))
 
 
+def first_day(line: Line) -> Shown:
+    """The first day that the interval allows; counted from the last dose where that is still to come."""
+    if line.earliest is not None:
+        return line.earliest
+    return msg("cell.after-last", needed=line.interval.needed()) if line.end.ongoing else msg("cell.unknown")
+
+
 def line_values(line: Line) -> dict[str, Scalar]:
     """Machine-readable line: row, concept, dates, days, outcome."""
     values: dict[str, Scalar] = {
