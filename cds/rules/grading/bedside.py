@@ -84,9 +84,14 @@ def score_of(sheet: Sheet, points: Callable[[str, Value], int | None], maxima: M
     return Score(sheet.when, sheet.references, low, high, sheet.not_testable, missing, contradicted)
 
 
-def newest(scores: list[Score], at: datetime, within: timedelta) -> Score | None:
-    """Newest assessment not after `at` and not older than `within`."""
+def newest(
+    scores: list[Score],
+    at: datetime,
+    within: timedelta,
+    usable: Callable[[Score], bool] = lambda _: True,
+) -> Score | None:
+    """Newest assessment not after `at`, not older than `within`, that satisfies `usable`."""
     for score in reversed(scores):
-        if score.when.earliest <= at and score.when.reaches(at - within):
+        if score.when.earliest <= at and score.when.reaches(at - within) and usable(score):
             return score
     return None

@@ -103,8 +103,8 @@ def _cognition(case: Case, at: datetime) -> tuple[DomainState | None, Score | No
     chosen = instrument(case)
 
     def current(scores: list[Score], rule: str) -> Score | None:
-        usable = [s for s in scores if _unsedated(case, s.when, at)]
-        return newest(usable, at, hours(case.p(rule)["max_age_hours"]))
+        within = hours(case.p(rule)["max_age_hours"])
+        return newest(scores, at, within, lambda s: _unsedated(case, s.when, at))
 
     found: tuple[str, Score] | None = None
     if chosen is not Instrument.CAPD:
