@@ -168,7 +168,7 @@ class IecHsState:
 
 @once_per_case
 def coded_iec_hs(case: Case) -> Condition | None:
-    """The newest open IEC-HS or HLH since the infusion."""
+    """The newest open IEC-HS or HLH since the infusion; IEC-HS, which nothing else causes, also undated."""
     start = therapy_start(case)
     if start is None:
         return None
@@ -180,7 +180,10 @@ def coded_iec_hs(case: Case) -> Condition | None:
     ]
     shut = closings(case, "iec_hs_grade", "iec_hs", start)
     found = [c for c in found if c.onset is not None and not any(s >= c.onset.earliest for s in shut)]
-    return found[-1] if found else None
+    if found or shut:
+        return found[-1] if found else None
+    undated = (c for c in case.chart.conditions.of("iec_hs") if c.onset is None)
+    return next((c for c in undated if c.state is ConditionState.ACTIVE), None)
 
 
 @once_per_case
