@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cards.finding import Evidence
 from cds.engine.case import Case, once_per_case
-from cds.rules.after_cart import closings, coded_episodes, recorded_grades, undated_episodes
+from cds.rules.after_cart import Recorded, closings, coded_episodes, recorded_grades, undated_episodes
 from cds.rules.bispecific.tarlatamab import engager_exposures, start_of
 from cds.rules.bispecific.toxicity import tarlatamab_view
 from cds.rules.grading.bedside import Score
-from cds.rules.grading.icans_episode import SYMPTOMS, icans_at
+from cds.rules.grading.icans_episode import SYMPTOMS, IcansState, icans_at
 from cds.rules.grading.ice import ice_contribution, ice_scores
-from fhir_mapping.chart import ConditionState, Moment
+from fhir_mapping.chart import Condition, ConditionState, Moment
+
+Graded = tuple[int, Moment]
 
 _SYMPTOM_CONDITIONS = (
     "delirium",
@@ -88,6 +90,70 @@ def _symptoms(case: Case, since: datetime) -> Iterator[Evidence]:
         yield Evidence(event.reference, "seizure", effective=event.when)
 
 
+def _ice(case: Case, view: Case, since: datetime) -> tuple[list[Graded], Score | None]:
+    """What each ICE total of the treatment means as a grade, and the newest total."""
+    grades: list[Graded] = []
+    newest: Score | None = None
+    for score in ice_scores(view):
+        total = ice_total(score)
+        if total is not None and since <= score.when.latest and score.when.earliest <= case.now:
+            newest = score
+            grades.append((ice_contribution(case, total), score.when))
+    return grades, newest
+
+
+@dataclass(slots=True)
+class _Now:
+    """The grade of now while its sources are read one after the other."""
+
+    ended: tuple[datetime, ...]
+    grade: int | None = None
+    onset: Moment | None = None
+    clinician: bool = False
+    evidence: list[Evidence] = field(default_factory=list)
+
+    def _closed(self, begun: datetime) -> bool:
+        return any(closing >= begun for closing in self.ended)
+
+    def _raise(self, grade: int) -> None:
+        if grade and (self.grade is None or grade > self.grade):
+            self.grade, self.clinician = grade, True
+
+    def bedside(self, shared: IcansState, computed: list[Graded]) -> None:
+        if shared.low is not None and not shared.by_clinician:
+            self.grade = shared.low
+            self.evidence += [e for domain in shared.domains for e in domain.evidence]
+            self.onset = _run_start(computed) or (shared.onset if shared.low else None)
+
+    def recorded(self, recorded: tuple[Recorded, ...]) -> None:
+        newest = next((r for r in reversed(recorded) if r.grade), None)
+        if newest is None or newest.grade is None or self._closed(newest.when.latest):
+            return
+        self.evidence.append(Evidence(newest.reference, "icans_grade", newest.grade, effective=newest.when))
+        self._raise(newest.grade)
+        self.onset = _run_start(_graded(recorded)) or self.onset
+
+    def coded(self, condition: Condition, since: datetime) -> None:
+        begun = since if condition.onset is None else condition.onset.latest
+        if condition.state is not ConditionState.ACTIVE or condition.end is not None or self._closed(begun):
+            return
+        grade = 0 if condition.grade is None else condition.grade.value
+        self.evidence.append(Evidence(condition.reference, "icans", grade or None, effective=condition.onset))
+        self._raise(grade)
+        self.onset = condition.onset or self.onset
+
+
+def _graded(recorded: Iterable[Recorded]) -> list[Graded]:
+    return [(r.grade or 0, r.when) for r in recorded]
+
+
+def _recovered(computed: list[Graded]) -> datetime | None:
+    """The first total without ICANS after the last with it; None while the newest ones show it."""
+    raised = [when.latest for grade, when in computed if grade]
+    normal = [when.latest for grade, when in computed if not grade]
+    return next((t for t in normal if t > raised[-1]), None) if raised and normal else None
+
+
 @once_per_case
 def neuro_state(case: Case) -> NeuroState | None:
     """Neurotoxicity since the first dose; None before any. The bedside grade is that of grading.icans."""
@@ -95,71 +161,37 @@ def neuro_state(case: Case) -> NeuroState | None:
     if view is None:
         return None
     since = start_of(engager_exposures(case)[0], case.now)
-    shared = icans_at(view, case.now, since)
     recorded = recorded_grades(view, "icans_grade", since)
     coded = (*coded_episodes(view, "icans", since), *undated_episodes(view, "icans"))
-    ended = closings(view, "icans_grade", "icans", since)
-    ever = max([0, *(r.grade or 0 for r in recorded), *(c.grade.value for c in coded if c.grade is not None)])
-    computed: list[tuple[int, Moment]] = []
-    ice: Score | None = None
-    for score in ice_scores(view):
-        total = ice_total(score)
-        if total is not None and since <= score.when.latest and score.when.earliest <= case.now:
-            ice = score
-            computed.append((ice_contribution(case, total), score.when))
-    evidence: list[Evidence] = []
-    now_grade: int | None = None
-    onset: Moment | None = None
-    if shared.low is not None and not shared.by_clinician:
-        now_grade = shared.low
-        evidence += [e for domain in shared.domains for e in domain.evidence]
-        onset = _run_start(computed) or (shared.onset if shared.low else None)
-    open_runs = [r for r in recorded if r.grade]
-    clinician = False
-    if open_runs and not any(t >= open_runs[-1].when.latest for t in ended):
-        newest = open_runs[-1]
-        evidence.append(Evidence(newest.reference, "icans_grade", newest.grade, effective=newest.when))
-        if now_grade is None or (newest.grade or 0) > now_grade:
-            now_grade, clinician = newest.grade, True
-        onset = _run_start([(r.grade or 0, r.when) for r in recorded]) or onset
+    computed, ice = _ice(case, view, since)
+    now = _Now(closings(view, "icans_grade", "icans", since))
+    now.bedside(icans_at(view, case.now, since), computed)
+    now.recorded(recorded)
     for condition in coded:
-        if condition.state is ConditionState.ACTIVE and condition.end is None:
-            begun = since if condition.onset is None else condition.onset.latest
-            if any(t >= begun for t in ended):
-                continue
-            grade = 0 if condition.grade is None else condition.grade.value
-            evidence.append(Evidence(condition.reference, "icans", grade or None, effective=condition.onset))
-            if now_grade is None or grade > now_grade:
-                now_grade, clinician = grade or now_grade, clinician or grade > 0
-            onset = condition.onset or onset
-    unresolved = bool(now_grade) or any(e.concept == "icans" for e in evidence)
-    worst_computed = max((g for g, _ in computed), default=0)
-    ever = max(ever, worst_computed, now_grade or 0)
-    resolved = max(ended, default=None)
-    if resolved is None and not unresolved:
-        zero_after = [w.latest for g, w in computed if g == 0]
-        raised = [w.latest for g, w in computed if g]
-        if raised and zero_after and zero_after[-1] > raised[-1]:
-            resolved = next(t for t in zero_after if t > raised[-1])
+        now.coded(condition, since)
+    graded = [(c.onset, c.grade.value) for c in coded if c.grade is not None]
+    seen = [*_graded(recorded), *computed]
+    unresolved = bool(now.grade) or any(e.concept == "icans" for e in now.evidence)
+    resolved = max(now.ended, default=None)
     return NeuroState(
-        now_grade,
-        ever,
-        unresolved,
-        onset,
-        resolved,
-        ice,
-        tuple(_symptoms(case, since)),
-        tuple(evidence),
-        clinician,
-        (
-            *_runs([(r.grade or 0, r.when) for r in recorded]),
+        grade=now.grade,
+        ever=max([now.grade or 0, *(grade for grade, _ in seen), *(grade for _, grade in graded)]),
+        unresolved=unresolved,
+        onset=now.onset,
+        resolved=_recovered(computed) if resolved is None and not unresolved else resolved,
+        ice=ice,
+        symptoms=tuple(_symptoms(case, since)),
+        evidence=tuple(now.evidence),
+        clinician=now.clinician,
+        runs=(
+            *_runs(_graded(recorded)),
             *_runs(computed),
-            *(Run(c.onset, c.grade.value) for c in coded if c.onset is not None and c.grade is not None),
+            *(Run(onset, grade) for onset, grade in graded if onset is not None),
         ),
     )
 
 
-def _runs(grades: list[tuple[int, Moment]]) -> Iterator[Run]:
+def _runs(grades: list[Graded]) -> Iterator[Run]:
     """Every run of grades >= 1."""
     current: Run | None = None
     for grade, when in grades:
@@ -172,7 +204,7 @@ def _runs(grades: list[tuple[int, Moment]]) -> Iterator[Run]:
         yield current
 
 
-def _run_start(grades: list[tuple[int, Moment]]) -> Moment | None:
+def _run_start(grades: list[Graded]) -> Moment | None:
     """Start of the run of grades >= 1 that reaches to the newest; None when the newest is 0."""
     start: Moment | None = None
     for grade, when in grades:
