@@ -361,73 +361,76 @@ def _weightiest_first(case: Case, lines: Sequence[Line]) -> list[Line]:
     return sorted(lines, key=lambda line: -(_indicator(case, line) or Indicator.INFO).rank)
 
 
+def _listed(case: Case, day: date | None) -> list[Use]:
+    """Uses of drugs for which no interval is stated."""
+    found = uses(case, day, since=collection_date(case), without=_own_records(case))
+    drugs = _without_interval(case)
+    return [use for use in found if use.drug in drugs and reaches_the_body(use.route)]
+
+
+def _earliest(case: Case, binding: Sequence[Line], day: date | None) -> date | None:
+    """The first day that all lines allow; None where what has no end yet decides."""
+    earliest = latest_day(binding)
+    if earliest is None or (open_ended(binding) and earliest <= (day or case.today)):
+        return None
+    return earliest
+
+
+def _page_key(case: Case, worst: Line, day: date | None) -> str:
+    if worst.outcome is Outcome.NOT_MET:
+        if _replacement(case, worst):
+            return "replacement"
+        if worst.end.ongoing:
+            return "ongoing"
+        if day is not None:
+            return "not-met"
+    named = {Outcome.REVIEW: "review", Outcome.UNKNOWN: "unknown", Outcome.MET_MINIMUM: "met-minimum"}
+    return named.get(worst.outcome, "date" if day is None else "met")
+
+
 def _page(case: Case) -> Iterator[Finding]:
     if infusing(case):
         return  # lymphodepletion lies behind, recorded or not
     day = planned_start(case)
     lines = _weightiest_first(case, lines_before(case, day))
-    since = collection_date(case)
-    listed = [
-        use
-        for use in uses(case, day, since=since, without=_own_records(case))
-        if use.drug in _without_interval(case) and reaches_the_body(use.route)
-    ]
-    names = tuple(dict.fromkeys(use.drug for use in listed))
-    listing = (Bullet(msg("detail.listed", drugs=Items(tuple(Name(n) for n in names)))),) if names else ()
+    listed = _listed(case, day)
+    names = tuple(Name(drug) for drug in dict.fromkeys(use.drug for use in listed))
+    listing = (Bullet(msg("detail.listed", drugs=Items(names))),) if names else ()
     if not lines:
         if listed:
-            finding = _listed_finding(case, listed[0], "", "")
-            yield replace(finding, detail=listing)
+            yield replace(_listed_finding(case, listed[0], "", ""), detail=listing)
         return
     worst = lines[0]
     binding = [line for line in lines if not _replacement(case, line)]
-    open_lines = open_ended(binding)
-    earliest = latest_day(binding)
-    if open_lines and earliest is not None and earliest <= (day or case.today):
-        earliest = None  # what has no end yet decides
-    failing = [x for x in binding if x.outcome in (Outcome.NOT_MET, Outcome.REVIEW)]
-    indicators = [_indicator(case, line) or Indicator.INFO for line in lines]
-    values: Values = dict(line_values(worst))
-    values["lines"] = [line_values(line) for line in lines]
+    earliest = _earliest(case, binding, day)
+    failing = [line for line in binding if line.outcome in (Outcome.NOT_MET, Outcome.REVIEW)]
+    values: Values = {**line_values(worst), "lines": [line_values(line) for line in lines]}
     if day is not None:
         values["lymphodepletion"] = day
     if earliest is not None:
         values["earliest"] = earliest
+    none = msg("cell.none")
     shown = {
         "count": len(failing),
         "drug": shown_name(worst.use),
-        "gap": Days(worst.gap) if worst.gap is not None else msg("cell.none"),
+        "gap": none if worst.gap is None else Days(worst.gap),
         "needed": worst.interval.needed(),
-        "day": day if day is not None else msg("cell.none"),
-        "earliest": earliest if earliest is not None else msg("cell.none"),
-        "full": worst.full if worst.full is not None else msg("cell.none"),
+        "day": day or none,
+        "earliest": earliest or none,
+        "full": worst.full or none,
     }
-    if worst.outcome is Outcome.NOT_MET and _replacement(case, worst):
-        key = "page.replacement"
-    elif worst.end.ongoing and worst.outcome is Outcome.NOT_MET:
-        key = "page.ongoing"
-    elif worst.outcome is Outcome.REVIEW:
-        key = "page.review"
-    elif worst.outcome is Outcome.NOT_MET and day is not None:
-        key = "page.not-met"
-    elif worst.outcome is Outcome.UNKNOWN:
-        key = "page.unknown"
-    elif worst.outcome is Outcome.MET_MINIMUM:
-        key = "page.met-minimum"
-    else:
-        key = "page.date" if day is None else "page.met"
-    missing = tuple(Missing(line.use.concept) for line in lines if not line.end.known)
-    bound = "detail.earliest-open" if open_lines else "detail.earliest"
+    bound = "detail.earliest-open" if open_ended(binding) else "detail.earliest"
     dated = (Bullet(msg(bound, **shown)),) if earliest is not None else ()
+    indicators = [_indicator(case, line) or Indicator.INFO for line in lines]
     yield Finding(
         rule=RULE,
         outcome=worst.outcome,
         indicator=max(indicators, key=lambda indicator: indicator.rank),
-        summary=msg(f"summary.{key}", **shown),
+        summary=msg(f"summary.page.{_page_key(case, worst, day)}", **shown),
         detail=(*table(lines), *dated, *listing, *_row_notes(case, lines)),
         values=values,
-        evidence=(*(e for x in lines for e in x.use.evidence()), *disease_evidence(case)),
-        missing=missing,
+        evidence=(*(e for line in lines for e in line.use.evidence()), *disease_evidence(case)),
+        missing=tuple(Missing(line.use.concept) for line in lines if not line.end.known),
         overrides=OVERRIDES,
         until=earliest if failing else None,
     )
