@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -263,74 +263,64 @@ def check_tocilizumab(case: Case) -> Iterator[Finding]:
         yield _judge(case, draft)
 
 
-def _judge(case: Case, draft: DrugRecord) -> Finding:
-    p = case.p(RULE)
-    counted = _counted(case, draft)
-    at, room = counted[0]
-    faults = [*_dose_faults(draft, case)]
+def _faults(case: Case, draft: DrugRecord, counted: Iterable[Fault]) -> list[Fault]:
+    """Everything against the order, the gravest first."""
+    found = [*_dose_faults(draft, case)]
     if draft.route is not None and draft.route is not Route.INTRAVENOUS:
-        faults.append(Fault("route", Outcome.WRONG_ROUTE, Indicator.WARNING, msg("summary.route")))
-    for when, each in counted:
-        found = [*_count_faults(case, when, each)]
-        if found:
-            at, room = when, each
-            faults += found
-            break
+        found.append(Fault("route", Outcome.WRONG_ROUTE, Indicator.WARNING, msg("summary.route")))
+    found += counted
     if (fault := _indication_fault(case)) is not None:
-        faults.append(fault)
-    allergies = case.chart.allergy_to("tocilizumab")
-    if allergies:
-        faults.append(Fault("allergy", Outcome.CONTRAINDICATED, Indicator.CRITICAL, msg("summary.allergy")))
-    faults.sort(key=lambda f: (-f.indicator.rank, f.row != "allergy"))
-    missing = _missing(case, draft, room)
+        found.append(fault)
+    if case.chart.allergy_to("tocilizumab"):
+        found.append(Fault("allergy", Outcome.CONTRAINDICATED, Indicator.CRITICAL, msg("summary.allergy")))
+    return sorted(found, key=lambda f: (-f.indicator.rank, f.row != "allergy"))
+
+
+def _right_dose(case: Case) -> Iterator[Block]:
     right = tocilizumab_dose(case)
-    values = _values(case, draft, room, at)
-    blocks: list[Block] = [Paragraph(f.summary) for f in faults[1:]]
-    if right.mg is not None and right.per_kg is not None and right.weight.value is not None:
-        key = "detail.dose-capped" if right.capped else "detail.dose"
-        shown: dict[str, Shown] = {
-            "dose": Amount(right.mg, "mg"),
-            "per_kg": Amount(right.per_kg, "mg/kg"),
-            "weight": Amount(right.weight.value, "kg"),
-            "maximum": Amount(p["max_dose_mg"], "mg"),
-        }
-        if not right.capped:
-            del shown["maximum"]
-        blocks.append(Paragraph(Message(key, shown)))
-        if right.adult_below_limit:
-            blocks.append(Paragraph(adult_below_limit(case)))
-    blocks.append(Bullet(msg("detail.count", given=room.given, left=room.left)))
+    if right.mg is None or right.per_kg is None or right.weight.value is None:
+        return
+    shown: dict[str, Shown] = {
+        "dose": Amount(right.mg, "mg"),
+        "per_kg": Amount(right.per_kg, "mg/kg"),
+        "weight": Amount(right.weight.value, "kg"),
+    }
+    if right.capped:
+        shown["maximum"] = Amount(case.p(RULE)["max_dose_mg"], "mg")
+    yield Paragraph(Message("detail.dose-capped" if right.capped else "detail.dose", shown))
+    if right.adult_below_limit:
+        yield Paragraph(adult_below_limit(case))
+
+
+def _detail(case: Case, room: Allowance) -> Iterator[Block]:
+    p = case.p(RULE)
+    interval = p.int("min_interval_hours")
+    yield from _right_dose(case)
+    yield Bullet(msg("detail.count", given=room.given, left=room.left))
     if room.last is not None:
-        blocks.append(Bullet(msg("detail.last", when=room.last)))
-    blocks += reported_line(case)
+        yield Bullet(msg("detail.last", when=room.last))
+    yield from reported_line(case)
     if room.earliest is not None and room.given:
-        blocks.append(Bullet(msg("detail.earliest", when=room.earliest)))
+        yield Bullet(msg("detail.earliest", when=room.earliest))
     if room.in_24_h is None or room.interval_met is None:
-        blocks.append(Bullet(msg("detail.time-unknown")))
-    blocks.append(
-        Bullet(
-            Message(
-                "conflict.interval",
-                {
-                    "interval": p.int("min_interval_hours"),
-                    "check": case.p("dosing.crs").int("response_check_hours"),
-                },
-                "dosing.crs",
-            )
-        )
-    )
+        yield Bullet(msg("detail.time-unknown"))
+    check = case.p("dosing.crs").int("response_check_hours")
+    yield Bullet(Message("conflict.interval", {"interval": interval, "check": check}, "dosing.crs"))
     if crs_now(case).low is None:
-        blocks.append(Bullet(msg("detail.grade-unknown")))
-    blocks.append(
-        Paragraph(
-            msg(
-                "criterion",
-                interval=p.int("min_interval_hours"),
-                in_day=p.int("max_in_24_h"),
-                total=p.int("max_total"),
-            )
-        )
+        yield Bullet(msg("detail.grade-unknown"))
+    limits = {"in_day": p.int("max_in_24_h"), "total": p.int("max_total")}
+    yield Paragraph(msg("criterion", interval=interval, **limits))
+
+
+def _judge(case: Case, draft: DrugRecord) -> Finding:
+    counted = _counted(case, draft)
+    at, room, over = next(
+        ((when, each, found) for when, each in counted if (found := [*_count_faults(case, when, each)])),
+        (*counted[0], []),
     )
+    faults = _faults(case, draft, over)
+    missing = _missing(case, draft, room)
+    values = _values(case, draft, room, at)
     if faults:
         worst = faults[0]
         outcome, indicator, summary = worst.outcome, worst.indicator, worst.summary
@@ -342,24 +332,23 @@ def _judge(case: Case, draft: DrugRecord) -> Finding:
         values["row"] = "missing"
     else:
         outcome, indicator, summary = Outcome.PASS, None, msg("summary.pass")
-    untils = [f.until for f in faults if f.until is not None]
     return Finding(
         rule=RULE,
         outcome=outcome,
         indicator=indicator,
         summary=summary,
         subject=draft.reference,
-        detail=tuple(blocks),
+        detail=(*(Paragraph(f.summary) for f in faults[1:]), *_detail(case, room)),
         values=values,
         evidence=(
-            *right.weight.evidence,
+            *tocilizumab_dose(case).weight.evidence,
             *(of_drug_start(d) for d in tocilizumab_doses(case)),
-            *(Evidence(allergy.reference, "tocilizumab") for allergy in allergies),
+            *(Evidence(allergy.reference, "tocilizumab") for allergy in case.chart.allergy_to("tocilizumab")),
         ),
         missing=missing,
         resource=draft.reference,
         suggestions=_suggestions(case, draft, faults),
-        until=max(untils, default=None),
+        until=max((f.until for f in faults if f.until is not None), default=None),
         unconcluded=outcome is Outcome.CANNOT_CHECK,
     )
 
