@@ -42,6 +42,7 @@ from cds.rules.grading.fever import hours
 from fhir_mapping.chart import Moment
 
 RULE = "grading.crs-tarlatamab"
+Found = tuple[Block, tuple[Evidence, ...]]  # a line of the card and what it rests on
 MONITORED_FIRST = ("C1D1", "C1D8", "R-D1", "R-D8")
 
 
@@ -235,6 +236,78 @@ def _unread(case: Case, reference: str) -> Iterator[Finding]:
         )
 
 
+def _temperature(state: CrsState) -> Iterator[Found]:
+    fever = state.fever.temperature if state.fever is not None else state.temperature
+    quantity = None if fever is None else fever.value.quantity
+    if fever is not None and quantity is not None:
+        line = Bullet(msg("found.temperature", value=as_reported(quantity), when=fever.when))
+        yield line, (Evidence(fever.reference, fever.concept, quantity.value, quantity.unit, fever.when),)
+
+
+def _pressure(state: CrsState) -> Iterator[Found]:
+    running = (*state.bp.pressors, *state.bp.vasopressin)
+    if running:
+        names = Items(tuple(Name(d.ingredients[0]) for d in running if d.ingredients))
+        line = Bullet(msg("found.pressors", drugs=names, component=state.bp.low))
+        yield line, tuple(of_drug(d) for d in running)
+    elif state.bp.low:
+        yield Bullet(msg("found.hypotension", component=state.bp.low)), ()
+    pressure = state.bp.pressure
+    if pressure is None:
+        return
+    for concept, value in (("bp_systolic", pressure.systolic), ("bp_mean", pressure.mean)):
+        if value is not None:
+            shown = as_reported(value)
+            line = Bullet(msg("found.pressure", name=Name(concept), value=shown, when=pressure.when))
+            yield line, (Evidence(pressure.references[0], concept, value.value, value.unit, pressure.when),)
+
+
+def _oxygen(state: CrsState) -> Iterator[Found]:
+    if state.o2.low:
+        device: Name | Message = Name(state.o2.device) if state.o2.device else msg("found.oxygen-unknown")
+        line = Bullet(msg("found.oxygen", device=device, component=state.o2.low))
+        yield line, tuple(Evidence(reference, "oxygen_device") for reference in state.o2.references)
+
+
+def _judgement(found: TarlatamabCrs) -> Iterator[Found]:
+    """What stands between the measured and a grade: infection, masking, what is missing, the clinician."""
+    state = found.state
+    if found.infection:
+        yield Bullet(msg("detail.infection", grade=found.low)), state.infections
+    if found.masked:
+        yield Bullet(msg("detail.masked")), ()
+    if found.at_least:
+        yield Bullet(msg("detail.record")), ()
+    if found.recorded_grade is not None and state.recorded is not None:
+        when = state.recorded.when
+        line = Bullet(msg("found.recorded", grade=found.recorded_grade, when=when))
+        yield line, (Evidence(state.recorded.reference, "crs_grade", found.recorded_grade, "", when),)
+
+
+def _values(case: Case, found: TarlatamabCrs, outcome: Outcome) -> dict[str, Scalar]:
+    values: dict[str, Scalar] = {
+        "bp_component": found.state.bp.low,
+        "o2_component": found.state.o2.low,
+        "onset_timing": found.timing.value,
+    }
+    if found.onset is not None and found.onset.exact:
+        values["onset"] = found.onset.earliest
+        started = _dose_before(case, found.onset)
+        if started is not None:
+            values["hours_after_dose"] = _hours(started, found.onset.earliest)
+    if found.hours_since_dose is not None:
+        values["hours_since_dose"] = round(found.hours_since_dose)
+    if outcome is Outcome.RANGE or found.at_least:
+        values |= {"grade_min": found.low, "grade_max": 4 if found.at_least else found.high}
+    if found.infection:
+        values["grade_if_crs"] = found.low
+    if found.masked:
+        values["masked"] = True
+    if found.recorded_grade is not None and found.state.recorded is not None:
+        values["recorded_grade"] = found.recorded_grade
+    return values
+
+
 def _finding(
     case: Case,
     found: TarlatamabCrs,
@@ -246,77 +319,23 @@ def _finding(
     bare: bool = False,
 ) -> Finding:
     state = found.state
-    detail: list[Block] = []
-    evidence: list[Evidence] = []
-    fever = state.fever.temperature if state.fever is not None else state.temperature
-    if fever is not None and fever.value.quantity is not None:
-        quantity = fever.value.quantity
-        detail.append(Bullet(msg("found.temperature", value=as_reported(quantity), when=fever.when)))
-        evidence.append(Evidence(fever.reference, fever.concept, quantity.value, quantity.unit, fever.when))
-    if state.bp.pressors or state.bp.vasopressin:
-        running = (*state.bp.pressors, *state.bp.vasopressin)
-        names = Items(tuple(Name(d.ingredients[0]) for d in running if d.ingredients))
-        detail.append(Bullet(msg("found.pressors", drugs=names, component=state.bp.low)))
-        evidence += [of_drug(d) for d in running]
-    elif state.bp.low:
-        detail.append(Bullet(msg("found.hypotension", component=state.bp.low)))
-    pressure = state.bp.pressure
-    if pressure is not None:
-        for concept, value in (("bp_systolic", pressure.systolic), ("bp_mean", pressure.mean)):
-            if value is None:
-                continue
-            shown = as_reported(value)
-            detail.append(Bullet(msg("found.pressure", name=Name(concept), value=shown, when=pressure.when)))
-            evidence.append(Evidence(pressure.references[0], concept, value.value, value.unit, pressure.when))
-    if state.o2.low:
-        device: Name | Message = Name(state.o2.device) if state.o2.device else msg("found.oxygen-unknown")
-        detail.append(Bullet(msg("found.oxygen", device=device, component=state.o2.low)))
-        evidence += [Evidence(ref, "oxygen_device") for ref in state.o2.references]
-    values: dict[str, Scalar] = {
-        "bp_component": state.bp.low,
-        "o2_component": state.o2.low,
-        "onset_timing": found.timing.value,
-    }
+    lines = [*_temperature(state), *_pressure(state), *_oxygen(state)]
     if found.onset is not None:
-        detail.append(Bullet(msg(f"found.onset-{found.timing.value}", when=found.onset)))
-        if found.onset.exact:
-            values["onset"] = found.onset.earliest
-            started = _dose_before(case, found.onset)
-            if started is not None:
-                values["hours_after_dose"] = _hours(started, found.onset.earliest)
-    if found.hours_since_dose is not None:
-        values["hours_since_dose"] = round(found.hours_since_dose)
-    if outcome is Outcome.RANGE or found.at_least:
-        values |= {"grade_min": found.low, "grade_max": 4 if found.at_least else found.high}
-    if found.infection:
-        values["grade_if_crs"] = found.low
-        evidence += list(state.infections)
-        detail.append(Bullet(msg("detail.infection", grade=found.low)))
-    if found.masked:
-        detail.append(Bullet(msg("detail.masked")))
-        values["masked"] = True
-    if found.at_least:
-        detail.append(Bullet(msg("detail.record")))
-    if found.recorded_grade is not None and state.recorded is not None:
-        detail.append(Bullet(msg("found.recorded", grade=found.recorded_grade, when=state.recorded.when)))
-        evidence.append(
-            Evidence(state.recorded.reference, "crs_grade", found.recorded_grade, "", state.recorded.when)
-        )
-        values["recorded_grade"] = found.recorded_grade
-    if not bare:
-        detail.append(Paragraph(msg("criterion")))
-        if exposures(case):
-            detail.append(Paragraph(msg("reported")))
+        lines.append((Bullet(msg(f"found.onset-{found.timing.value}", when=found.onset)), ()))
+    lines += _judgement(found)
+    closing = [] if bare else [Paragraph(msg("criterion"))]
+    if closing and exposures(case):
+        closing.append(Paragraph(msg("reported")))
     return Finding(
         rule=RULE,
         outcome=outcome,
         indicator=indicator,
         summary=summary,
         subject=reference,
-        detail=tuple(detail),
+        detail=(*(line for line, _ in lines), *closing),
         grade=None if bare or outcome is Outcome.RANGE else found.grade,
-        values=values,
-        evidence=tuple(dict.fromkeys(evidence)),
+        values=_values(case, found, outcome),
+        evidence=tuple(dict.fromkeys(e for _, several in lines for e in several)),
         missing=tuple(Missing(concept) for concept in found.missing),
         resource=reference,
     )
