@@ -12,6 +12,7 @@ from cds.rules.bispecific.holds.events import observed_events
 from cds.rules.bispecific.holds.results import first_start
 from cds.rules.bispecific.holds.rows import RULE, Action, HoldRow
 from cds.rules.bispecific.tarlatamab import Phase, exposures, live_orders, phase
+from cds.rules.readiness.suspected import is_suspected
 from fhir_mapping.chart import Condition, ConditionState, Route
 
 _ANTI_INFECTIVES = (
@@ -65,6 +66,12 @@ def _derived_grade(case: Case, condition: Condition) -> int | None:
     return 2 if any(d.route is Route.ORAL for d in treatment) else None
 
 
+def _recent(case: Case, condition: Condition) -> bool:
+    """A suspicion of these days; an old one that nobody followed is none."""
+    days = case.p(RULE).int("suspected_days")
+    return condition.onset is not None and condition.onset.latest >= case.now - timedelta(days=days)
+
+
 def infections(case: Case) -> Iterator[HoldRow]:
     stepping = phase(case) is Phase.STEP_UP
     if not exposures(case) and not case.ordering and not live_orders(case):
@@ -82,7 +89,12 @@ def infections(case: Case) -> Iterator[HoldRow]:
         if counts and coded is not None and coded >= 4 and on_drug:
             yield _infection("I3", Action.STOP, "row.I3-stop", condition, coded)
             continue
-        if evidence is None or controlled(case, condition):
+        if controlled(case, condition):
+            continue
+        if is_suspected(case, condition) and _recent(case, condition):
+            row = "I1" if stepping else "I2"
+            yield _infection(row, Action.REVIEW, "row.I-suspected", condition, None)
+        if evidence is None:
             continue
         grade = coded if coded is not None else _derived_grade(case, condition)
         if stepping and coded is None:
