@@ -9,7 +9,7 @@ from cards.finding import Evidence
 from cds.engine.case import Case
 from cds.rules import evidence
 from cds.rules.after_cart import INFECTIONS
-from fhir_mapping.chart import Condition, ConditionState, Route, add_months
+from fhir_mapping.chart import Condition, ConditionState, DrugState, Route, add_months
 
 ANTI_INFECTIVES = ("class_antibacterials", "class_antimycotics", "class_antivirals")
 
@@ -54,7 +54,8 @@ def _admitted(case: Case, condition: Condition, onset: date | None) -> bool:
 def _intravenous(case: Case, condition: Condition, onset: date | None) -> bool:
     """An intravenous anti-infective that names this infection, or names none and began after it."""
     for record in case.chart.drugs.of(*ANTI_INFECTIVES):
-        if record.route is not Route.INTRAVENOUS or not (record.given or record.in_force):
+        used = record.given or record.in_force or record.state is DrugState.COMPLETED
+        if record.route is not Route.INTRAVENOUS or not used:
             continue
         if "purpose_prophylaxis" in record.purposes:
             continue

@@ -42,11 +42,12 @@ from cds.rules.follow_up.prophylaxis import (
     stop_predicate,
 )
 from cds.rules.renal import Clearance, clearance
-from fhir_mapping.chart import Amount, DrugRecord, Route
+from fhir_mapping.chart import Allergy, Amount, DrugRecord, Route
 
 RULE = "follow-up.prophylaxis-antiviral"
 DRUGS = ("acyclovir", "valacyclovir", "famciclovir")
 COVERING = ("ganciclovir", "valganciclovir")
+_ONE_DRUG = ("acyclovir", "valacyclovir")  # the second turns into the first: an allergy covers both
 _OUTCOMES = {
     Row.NO_DRUG: (Outcome.START, Indicator.WARNING),
     Row.ACTIVE: (Outcome.CONTINUE, Indicator.INFO),
@@ -96,7 +97,7 @@ def _state(case: Case, use: DrugUse) -> Finding | None:
         summary = msg(f"summary.{row.value}", months=stop.months)
     else:
         summary = msg("summary.stopped-undated")
-    allergic = wanted and bool(case.chart.allergy_to("acyclovir", "valacyclovir"))
+    allergic = wanted and bool(case.chart.allergy_to(*_ONE_DRUG))
     if allergic:
         summary = msg("summary.allergy")
     notes: tuple[Block, ...] = (Paragraph(msg("detail.regimen", **_doses(case))), *stop_notes(stop))
@@ -195,6 +196,7 @@ def _orders(case: Case) -> Iterator[Finding]:
         summary: Message = msg("summary.order-pass")
         values: dict[str, Scalar] = {}
         missing: tuple[Missing, ...] = ()
+        allergies = _against(case, draft)
         if draft in ending:
             row = "stop-order"
             if stop.holds is True:
@@ -203,6 +205,9 @@ def _orders(case: Case) -> Iterator[Finding]:
                 outcome, indicator = Outcome.REVIEW, Indicator.WARNING
                 summary = msg("summary.order-stop")
                 missing = stop.missing if stop.holds is None else ()
+        elif allergies:
+            outcome, indicator, row = Outcome.CONTRAINDICATED, Indicator.CRITICAL, "allergy"
+            summary = msg("summary.order-allergy", drug=Items(tuple(map(Name, draft.ingredients))))
         else:
             listed = _listed(draft, case)
             daily = _per_day(draft)
@@ -223,9 +228,20 @@ def _orders(case: Case) -> Iterator[Finding]:
             resource=draft.reference,
             detail=(Paragraph(msg("detail.regimen", **_doses(case))), *stop_notes(stop)),
             values={"row": row, **values, **dict(stop.values)},
-            evidence=(*start_evidence(case), evidence.of_drug(draft), *stop.evidence),
+            evidence=(
+                *start_evidence(case),
+                evidence.of_drug(draft),
+                *(evidence.of_fact(a, draft.ingredients[0]) for a in allergies),
+                *stop.evidence,
+            ),
             missing=missing,
         )
+
+
+def _against(case: Case, draft: DrugRecord) -> tuple[Allergy, ...]:
+    """Allergies of the chart that rule this drug out."""
+    related = _ONE_DRUG if draft.is_any(frozenset(_ONE_DRUG)) else ()
+    return case.chart.allergy_to(*draft.ingredients, *related)
 
 
 def _listed(draft: DrugRecord, case: Case) -> Amount | None:

@@ -208,7 +208,9 @@ def _state(case: Case, resource: str = "") -> Finding | None:
         else:
             row, summary = "needed", msg(f"summary.{_kind(found)}")
     elif found.open:
-        key = "summary.not-tested" if case.chart.course.infused is None else "summary.not-tested-after"
+        course = case.chart.course
+        after = course.infused is not None or course.infused_date_unknown
+        key = "summary.not-tested-after" if after else "summary.not-tested"
         outcome, row, summary = Outcome.DUE, "not-tested", msg(key)
         if found.repeat == found.open:
             summary = msg("summary.repeat", tests=Items(tuple(map(Name, found.repeat))))

@@ -338,6 +338,10 @@ def _orders(case: Case) -> Iterator[Finding]:
             outcome, indicator, row = Outcome.CONTRAINDICATED, Indicator.CRITICAL, "sulfa-allergy"
             summary = msg("summary.order-allergy", drugs=Items(tuple(map(Name, picked.drugs))))
             notes, buttons = picked.notes, _drugs(case, picked, recommended=True)
+        elif drug != COTRIMOXAZOLE and case.chart.allergy_to(drug):
+            outcome, indicator, row = Outcome.CONTRAINDICATED, Indicator.CRITICAL, "allergy"
+            others = Items(tuple(map(Name, choice(case).drugs)))
+            summary = msg("summary.order-own-allergy", drug=Name(drug), drugs=others)
         elif drug == "dapsone" and g6pd_state(case) in (G6pd.DEFICIENT, G6pd.INTERMEDIATE):
             outcome, indicator, row = Outcome.CONTRAINDICATED, Indicator.CRITICAL, "g6pd"
             summary = msg("summary.order-g6pd")
