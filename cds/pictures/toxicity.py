@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -233,6 +233,14 @@ def _spans(scale: plot.TimeAxis, heading: str, spans: Sequence[Span], top: float
     return drawn
 
 
+def _in_view(points: Sequence[Point], scale: plot.TimeAxis) -> Iterator[tuple[Point, datetime]]:
+    """The grades of the time shown, and the one that reaches into it; each with its end."""
+    for place, point in enumerate(points):
+        end = points[place + 1].when.earliest if place + 1 < len(points) else scale.end
+        if end > scale.start:
+            yield point, end
+
+
 def _grades(
     scale: plot.TimeAxis, pen: Pen, heading: str, points: Sequence[Point], current: int | None, top: float
 ) -> list[Node]:
@@ -240,11 +248,10 @@ def _grades(
     drawn = [text(8, top + 12, heading, font_weight=600)]
     y = top + 17
     drawn.append(rect(scale.left, y, scale.right - scale.left, _BAR, fill=plot.GRADES[0]))
-    for place, point in enumerate(points):
-        end = points[place + 1].when.earliest if place + 1 < len(points) else scale.end
-        begin = point.when.earliest
-        if end > scale.start and point.grade:
-            drawn += plot.band(scale.x(begin), scale.x(end), y, _BAR, point.grade, str(point.grade))
+    for point, end in _in_view(points, scale):
+        if point.grade:
+            begin = scale.x(point.when.earliest)
+            drawn += plot.band(begin, scale.x(end), y, _BAR, point.grade, str(point.grade))
     if current is not None:
         drawn += plot.band(scale.right + 3, scale.right + _NOW, y, _BAR, current, str(current))
         now = text(scale.right + _NOW, top + 12, pen.say("now"), text_anchor="end", fill=plot.SOFT)
@@ -308,8 +315,8 @@ def _table(sketch: _Sketch, pen: Pen) -> Table:
         heading = pen.say(f"lane.{key}")
         found += [
             (p.when.earliest, heading, pen.say("grade", grade=p.grade))
-            for p in points
-            if sketch.scale.holds(p.when.earliest)
+            for p, _ in _in_view(points, sketch.scale)
+            if p.grade or sketch.scale.holds(p.when.earliest)
         ]
     for dose in (*sketch.cytokine_blockers, *sketch.steroids):
         found.append((dose.at, dose.name, dose.amount))
