@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from cards.context import RenderContext, RuleInfo
 from cards.finding import Bullet, Evidence, Finding, Heading, Missing, Paragraph, Shown, Table, Text, msg
+from cards.texts import COMMON, catalogue
 from cards.writer import Writer, Written
 from fhir_mapping.chart import Amount, Flag, LossReason
 
+_NO_LETTER = re.compile(r"[^a-z]+")
 _LISTED = 8  # lines of one list of missing or unusable data; the rest is counted
 
 
@@ -73,8 +76,12 @@ def _listed(heading: str, lines: Sequence[str], writer: Writer) -> list[str]:
 
 
 def _line(what: str, why: str, text: str, writer: Writer) -> str:
-    """ "what: why", with the unreadable text as written where there is one. `what` and `why` are safe."""
+    """ "what: why", with the reader's own word for it, or the unreadable text as written, where there is one.
+    `what` and `why` are safe."""
     values: dict[str, Shown] = {"what": Written(what), "why": Written(why)}
+    reader = f"common.loss.{_NO_LETTER.sub('-', text.lower())}"
+    if reader in catalogue(COMMON, writer.language):
+        return writer.common("line-because", **values, because=msg(reader))
     if text:
         return writer.common("line-as-written", **values, text=Text(text))
     return writer.common("line", **values)

@@ -90,6 +90,18 @@ def _wide(character: str) -> bool:
     return character > "\u2e7f"
 
 
+_IDEOGRAPH = re.compile(r"[\u4e00-\u9fff]")
+_LATIN_END = re.compile(r"[A-Za-z0-9)%]")
+_LATIN_START = re.compile(r"[A-Za-z0-9(]")
+
+
+def _apart(before: str, after: str) -> bool:
+    """An ideograph meets a Latin letter, a digit or the outside of a bracket."""
+    if _wide(after):
+        return bool(_IDEOGRAPH.match(after) and _LATIN_END.match(before))
+    return bool(_wide(before) and _IDEOGRAPH.match(before) and _LATIN_START.match(after))
+
+
 @dataclass(frozen=True)
 class Writer:
     """Writes in one language. `escape` makes untrusted text safe for where the result will stand."""
@@ -177,6 +189,8 @@ class Writer:
                 text = text[:-1]
             elif part[:1] == " " and _wide(text[-1:]) and _wide(part[1:2]):
                 part = part[1:]
+            elif _apart(text[-1:], part[:1]):
+                text += " "
             text += part
         return text
 

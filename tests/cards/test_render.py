@@ -412,6 +412,20 @@ def test_hostile_chart_text_is_harmless_everywhere() -> None:
     assert "<img" not in str(card)
 
 
+@pytest.mark.parametrize(
+    ("language", "text", "line"),
+    [
+        (Language.EN, "in the future", "- Observation/o1: entry unreadable (dated in the future)"),
+        (Language.EN, "30 MU", "- Observation/o1: entry unreadable (written: 30 MU)"),
+        (Language.ZH_TW, "in the future", "- Observation/o1：資料格式無法判讀 (日期在未來)"),
+        (Language.ZH_TW, "30 MU", "- Observation/o1：資料格式無法判讀 (原文：30 MU)"),
+    ],
+)
+def test_the_readers_own_word_is_no_quotation(language: Language, text: str, line: str) -> None:
+    lost = replace(NOT_MET, losses=(Loss(LossReason.MALFORMED, "", "Observation/o1", text),))
+    assert line in _card(lost, language=language)["detail"]
+
+
 def test_long_lists_are_counted() -> None:
     missing = tuple(Missing(f"unheard_{number}") for number in range(12))
     detail = _card(replace(NOT_MET, missing=missing))["detail"]

@@ -165,6 +165,20 @@ def test_chinese_sets_a_blank_beside_latin_letters_only(
     assert context(Language.ZH_TW).plain.shown(value) == chinese
 
 
+@pytest.mark.parametrize(
+    ("drugs", "expected"),
+    [
+        ("呼吸器 (HFNC)", "因過敏，故不建議：呼吸器 (HFNC) 及其他。"),
+        ("ANC", "因過敏，故不建議：ANC 及其他。"),
+        ("呼吸器", "因過敏，故不建議：呼吸器及其他。"),
+        ("血小板 50%", "因過敏，故不建議：血小板 50% 及其他。"),
+    ],
+)
+def test_chinese_sets_the_blank_that_a_text_could_not_foresee(drugs: str, expected: str) -> None:
+    writer = context(Language.ZH_TW).plain
+    assert writer._set(["因過敏，故不建議：", drugs, "及其他。"]) == expected
+
+
 def test_a_chinese_order_is_set_without_a_gap() -> None:
     writer = context(Language.ZH_TW).plain
     assert writer.common("action.create", what=Name("ferritin")) == "開立血鐵蛋白"

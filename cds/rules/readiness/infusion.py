@@ -228,7 +228,7 @@ def _during(case: Case, found: Sequence[Bag]) -> Line:
 
 def _after(case: Case, found: Sequence[Bag]) -> Line:
     p = case.p(RULE)
-    limits = {"marks": ", ".join(f"+{m}" for m in p.words("after_required_min"))}
+    limits = {"marks": Items(p.words("after_required_min"))}
     ends = [b.end for b in found if b.end is not None]
     if any(b.running for b in found) or not any(b.start for b in found):
         return Line("vitals-after", Status.NOT_APPLICABLE, msg("found.not-ended"), limits)
@@ -250,13 +250,13 @@ def _after(case: Case, found: Sequence[Bag]) -> Line:
     open_marks = [mark for mark, there in required.items() if there is None]
     notes: list[Message] = []
     if late:
-        notes.append(msg("note.vitals-after", marks=", ".join(f"+{m}" for m in late)))
+        notes.append(msg("note.vitals-after", marks=Items(tuple(late))))
     lacking = [mark for mark, there in wished.items() if not there]
     if lacking and not late:
-        notes.append(msg("note.vitals-wished", marks=", ".join(f"+{m}" for m in lacking)))
+        notes.append(msg("note.vitals-wished", marks=Items(tuple(lacking))))
     status = Status.NOT_MET if late else (Status.NOT_APPLICABLE if open_marks else Status.MET)
     done = [mark for mark, there in required.items() if there]
-    cell = msg("found.marks", marks=", ".join(f"+{m}" for m in done)) if done else NOTHING
+    cell = msg("found.marks", marks=Items(tuple(done))) if done else NOTHING
     values: dict[str, Scalar] = {"vitals_after_missing_min": ",".join(late)} if late else {}
     return Line("vitals-after", status, cell, limits, tuple(notes), values=values)
 
