@@ -78,6 +78,8 @@ from fhir_mapping.chart import (
     Route,
 )
 
+_HANDBOOK_PRODUCT = "tisagenlecleucel"
+
 
 class Problem(StrEnum):
     """What is wrong with a lymphodepletion order, worst first."""
@@ -433,6 +435,7 @@ def _problem_finding(
         detail.append(Bullet(_alternative(case, regimen)))
     if Problem.ALTERNATE_ADVISED in problems:
         detail += [Bullet(_reason(case, why)) for why in alternate_reasons(case)]
+    detail += _other_product(case)
     values: dict[str, Scalar | list[Scalar] | list[dict[str, Scalar]]] = dict(_dose_values(check))
     values["drug"] = drug
     values["problems"] = list[Scalar](problem.value for problem in problems)
@@ -614,6 +617,7 @@ def _plan_finding(case: Case, found: Orders) -> Finding:
         detail.append(Bullet(msg(f"detail.surface-{m2.formula.lower()}", area=area)))
     else:
         detail.append(Bullet(msg("detail.surface-missing")))
+    detail += _other_product(case)
     detail += _measures_apart(case, found)
     detail += [Bullet(_reason(case, why)) for why in alternate_reasons(case)]
     cystitis = cystitis_without_grade(case)
@@ -658,6 +662,14 @@ def _plan_finding(case: Case, found: Orders) -> Finding:
         suggestions=() if blocked else _plan_suggestions(case, regimen, there),
         selection=Selection.AT_MOST_ONE,
     )
+
+
+def _other_product(case: Case) -> list[Block]:
+    """The handbook's regimens are those of tisagenlecleucel; another product brings its own."""
+    product = case.chart.course.product
+    if product is None or product.concept == _HANDBOOK_PRODUCT:
+        return []
+    return [Bullet(msg("detail.other-product", own=Name(_HANDBOOK_PRODUCT), product=Name(product.concept)))]
 
 
 def _too_close(case: Case, found: Orders) -> list[Block]:

@@ -18,7 +18,7 @@ from cds.rules.dosing.ldc import body_surface, doses_per_day, orders, planned_da
 from cds.rules.evidence import of_drug, of_observation
 from cds.rules.grading.ctcae_labs import ratio_uln, times_uln
 from cds.rules.readiness.biology import Spread, bulk, extramedullary, outside
-from cds.rules.readiness.checklist import dated, shown
+from cds.rules.readiness.checklist import dated, rounded, shown
 from cds.rules.readiness.outcome_risk_all import Factor, State, card, genetic
 from cds.rules.readiness.phase import candidate, collection_date, infused
 from cds.rules.readiness.product import COLLECTED, MANUFACTURED, results
@@ -116,7 +116,7 @@ def _ldh(case: Case) -> Factor:
         return Factor("ldh", State.UNTESTED, shown(seen), evidence, (Missing("ldh", reason, seen.reference),))
     quantity = seen.value.quantity
     exact = quantity is not None and not quantity.comparator
-    found: Shown = msg("ldh", value=shown(seen), ratio=ratio.quantize(Decimal("0.01")).normalize())
+    found: Shown = msg("ldh", value=shown(seen), ratio=rounded(ratio, factor, Decimal("0.01")).normalize())
     if exact and ratio == factor:
         found = msg("common.checklist.at-limit", what=found)
     values: dict[str, Scalar] = {"ldh_times_uln": ratio} if exact else {}

@@ -9,7 +9,7 @@ from cards.finding import Block, Bullet, Days, Items, Message, Name, Scalar, Sho
 from cds.rules.drug_classes import drug_classes
 from cds.rules.washout.intervals import Line
 from cds.rules.washout.uses import Kind, Use, intermittent
-from fhir_mapping.chart import DrugState, Flag, Route
+from fhir_mapping.chart import DrugSource, DrugState, Flag, Moment, Route
 
 MOST_LINES = 12  # rows of a table; the rest are counted
 
@@ -25,10 +25,19 @@ def shown_name(use: Use) -> Shown:
 
 def last_dose(line: Line) -> Shown:
     if line.end.ongoing:
-        return msg("cell.ongoing", kind=msg(f"kind.{line.use.kind.value}"))
+        kind, given = msg(f"kind.{line.use.kind.value}"), _last_given(line.use)
+        if given is not None and line.use.kind is not Kind.ADMINISTRATION:
+            return msg("cell.ongoing-given", kind=kind, given=given)
+        return msg("cell.ongoing", kind=kind)
     if line.end.last is None:
         return msg("cell.unknown")
     return msg("cell.last", date=line.end.last, kind=msg(f"kind.{line.use.kind.value}"))
+
+
+def _last_given(use: Use) -> Moment | None:
+    """The last administration, whatever a later order or statement says of the end of use."""
+    given = (r.timing.last or r.timing.first for r in use.records if r.source is DrugSource.ADMINISTRATION)
+    return max((m for m in given if m is not None), key=lambda m: m.latest, default=None)
 
 
 def first_day(line: Line) -> Shown:
@@ -105,7 +114,7 @@ def notes(lines: Iterable[Line]) -> tuple[Block, ...]:
 
     add("note.class-member", (line for line in found if not _named(line)))
     add("note.partial-date", (x for x in found if x.end.last is not None and not x.end.last.day_known))
-    add("note.ordered-only", (line for line in found if line.use.kind is Kind.ORDER))
+    add("note.ordered-only", (line for line in found if _ordered_only(line.use)))
     add("note.intermittent-supply", (line for line in found if _intermittent_supply(line)))
     add("note.by-name", (line for line in found if Flag.BY_NAME in line.use.flags))
     add("note.route-assumed", (line for line in found if line.use.drug and line.use.route is None))
@@ -141,6 +150,10 @@ def _named(line: Line) -> bool:
         return True
     classes = line.interval.classes & set(use.ends)
     return any(drug_classes().named(use.drug, name) for name in classes)
+
+
+def _ordered_only(use: Use) -> bool:
+    return use.kind is Kind.ORDER and _last_given(use) is None
 
 
 def _intermittent_supply(line: Line) -> bool:
