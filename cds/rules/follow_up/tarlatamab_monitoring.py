@@ -232,7 +232,10 @@ def _finding(
         detail.append(Bullet(msg("detail.after-crs")))
     if observed.minimum is not None and observed.full is not None:
         values |= {"minimum_end": observed.minimum, "window_end": observed.full}
-        detail.append(Paragraph(msg("detail.window", minimum=observed.minimum, full=observed.full)))
+        text = msg("detail.window", minimum=observed.minimum, full=observed.full)
+        if observed.minimum == observed.full:
+            text = msg("detail.until", full=observed.full)
+        detail.append(Paragraph(text))
     if observed.full is None:
         missing = (Missing("infusion_end"),)
         detail.append(Bullet(msg("detail.no-end")))
