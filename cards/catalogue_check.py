@@ -18,6 +18,20 @@ _SIMPLIFIED = re.compile(
 _SAME_IN_BOTH = frozenset("查")
 _HTML = re.compile(r"<[A-Za-z/!?]")
 _MARKDOWN = re.compile(r"\*\*|`|^#|\]\(")
+_NOTATION = {"(s)": "a plural entry", " %": "%", "m2": "m²", "10^": "10⁶", " x ": "×"}
+# Half-width brackets, as the concepts' names have them; one word for one thing.
+_PREFERRED = {
+    "（": "(",
+    "）": ")",
+    "收集": "採集",
+    "清除率": "廓清率",
+    "淋巴球清除": "淋巴清除",
+    "靜注": "IV",
+    "高發炎": "過度發炎",
+    "醫令": "醫囑",
+    "製造商": "廠商",
+}
+_HALF_WIDTH = re.compile(r"[\u4e00-\u9fff][,;:!?]")
 _PLAIN_KEYS = ("summary", "suggest", "label", "link", "note")  # texts that are not Markdown
 
 
@@ -30,7 +44,7 @@ def check_catalogue(name: str) -> list[str]:
     """Problems of one catalogue in both languages; [] when it is good.
 
     Both languages have the same keys and the same placeholders, no text is empty or holds HTML, plain texts
-    hold no Markdown, and the Chinese texts are Chinese as written in Taiwan.
+    hold no Markdown, one notation is kept, and the Chinese texts are Chinese as written in Taiwan.
     """
     books: dict[Language, Catalogue] = {}
     for language in Language:
@@ -69,6 +83,8 @@ def _problems(key: str, template: Template) -> Iterator[str]:
         yield "holds HTML"
     if key.rpartition("common.")[2].startswith(_PLAIN_KEYS) and _MARKDOWN.search(text):
         yield "holds Markdown in a plain text"
+    filled = "".join(literal + ("1" if name else "") for literal, name in template.pieces)
+    yield from (f"has {old!r} in place of {new}" for old, new in _NOTATION.items() if old in filled)
 
 
 def _foreign(template: Template) -> Iterator[str]:
@@ -78,6 +94,9 @@ def _foreign(template: Template) -> Iterator[str]:
     simplified = set(_SIMPLIFIED.findall(text)) - _SAME_IN_BOTH
     if simplified:
         yield f"has simplified characters {''.join(sorted(simplified))}"
+    yield from (f"has {old} in place of {new}" for old, new in _PREFERRED.items() if old in text)
+    if match := _HALF_WIDTH.search(text):
+        yield f"has half-width punctuation: {match[0]}"
     words = re.findall(r"[a-z]{3,}", text)
     if len(words) > 2 and not _CHINESE.search(text):
         yield "has no Chinese"

@@ -68,6 +68,11 @@ BROKEN = {
     "English left": ({"a": ("stop now", "stop the drug and wait for the count")}, "is English"),
     "no Chinese": ({"a": ("stop now please", "Bitte jetzt absetzen")}, "has no Chinese"),
     "simplified": ({"a": ("drug", "药物")}, "simplified characters 药"),
+    "full-width brackets": ({"a": ("met (5)", "符合（5）")}, "has （ in place of ("),
+    "another word for one thing": ({"a": ("clearance", "肌酸酐清除率")}, "in place of 廓清率"),
+    "half-width punctuation": ({"a": ("met: 5", "符合: 5")}, "half-width punctuation: 合:"),
+    "a plural in brackets": ({"a": ("{x} day(s)", "{x} 天")}, "'(s)' in place of a plural entry"),
+    "a blank before the per cent sign": ({"a": ("{x} %", "{x}%")}, "' %' in place of %"),
     "HTML": ({"a": ("<b>met</b>", "<b>符合</b>")}, "holds HTML"),
     "Markdown in a summary": ({"summary.a": ("**met**", "**符合**")}, "holds Markdown"),
 }
