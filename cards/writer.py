@@ -150,9 +150,11 @@ class Writer:
         return own.text.pieces[0][0] if own else self.escape(rule)
 
     def concept(self, concept: str) -> str:
-        """Display name of a concept; an id that the terminology lacks is shown readable."""
+        """Display name of a concept, or of a plain field (birth date); any other id is shown readable."""
         if concept in self.terminology:
             return self.escape(self.terminology.display(concept, self.language.value))
+        if (field := catalogue(COMMON, self.language).get(f"common.field.{concept}")) is not None:
+            return field.text.pieces[0][0]
         return self.escape(concept.replace("_", " "))
 
     def word(self, value: str, owner: str = COMMON) -> str:

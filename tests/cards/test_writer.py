@@ -38,6 +38,8 @@ SHOWN: list[tuple[Shown, str, str]] = [
     (84, "84", "84"),
     (Decimal("0.50"), "0.5", "0.5"),
     (True, "yes", "是"),
+    (Name("birth_date"), "Birth date", "出生日期"),
+    (Name("unheard_of"), "unheard of", "unheard of"),
     (_amount("560.00", "mg"), "560 mg", "560 mg"),
     (_amount("1", "d"), "1 day", "1 天"),
     (_amount("7", "d"), "7 days", "7 天"),
