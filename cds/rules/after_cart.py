@@ -114,6 +114,11 @@ def undated_episodes(case: Case, concept: str) -> tuple[Condition, ...]:
     )
 
 
+def without_death(case: Case, grade: int) -> int:
+    """A clinician's grade to go by: 5 is death, of a living patient it counts as 4 (chart-facts P3, T2)."""
+    return grade if case.chart.patient.deceased else min(grade, 4)
+
+
 def coded_grade(case: Case, concept: str, since: datetime, at: datetime) -> Recorded | None:
     """The grade of the newest coded episode that is open at `at`. One without a date comes last: it began at
     some time since the therapy."""

@@ -40,7 +40,7 @@ RULE = "dosing.crs-tarlatamab"
 @rule(RULE)
 def crs_management(case: Case) -> Iterator[Finding]:
     found = tarlatamab_crs(case)
-    if not exposures(case):
+    if not exposures(case) or case.chart.patient.deceased:
         return  # doses and holds are those of tarlatamab
     if found is None or found.outside or found.grade is None or found.grade < 1:
         return

@@ -29,6 +29,7 @@ from cds.rules.after_cart import (
     long_coded,
     recorded_grades,
     therapy_start,
+    without_death,
 )
 from cds.rules.grading.fever import Fever, fevers, fevers_between, hours, masking, measured
 from cds.rules.grading.hemodynamics import (
@@ -348,7 +349,8 @@ def _by_clinician(case: Case, state: CrsState) -> CrsState:
         return state
     if long_coded(case, recorded, state.at):
         return replace(state, long_coded=True)
-    return replace(state, gate=Gate.CLINICIAN, low=recorded.grade, high=recorded.grade)
+    grade = without_death(case, recorded.grade)
+    return replace(state, gate=Gate.CLINICIAN, low=grade, high=grade)
 
 
 # --- course

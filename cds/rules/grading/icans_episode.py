@@ -23,6 +23,7 @@ from cds.rules.after_cart import (
     long_coded,
     recorded_grades,
     therapy_start,
+    without_death,
 )
 from cds.rules.evidence import of_fact, of_observation
 from cds.rules.grading.bedside import Score, newest, whole_number
@@ -486,8 +487,7 @@ def _state(case: Case, at: datetime, since: datetime) -> IcansState:
             if recorded is not None and recorded.grade is not None:
                 if long_coded(case, recorded, at):
                     return replace(state, long_coded=True)
-                died = case.chart.patient.deceased
-                grade = recorded.grade if died else min(recorded.grade, 4)  # 5 is death (chart-facts T2)
+                grade = without_death(case, recorded.grade)
                 return replace(state, low=grade, high=grade, by_clinician=True)
             return state
     high = max(d.high for d in present)

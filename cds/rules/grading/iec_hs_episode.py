@@ -27,6 +27,7 @@ from cds.rules.after_cart import (
     current_encounters,
     recorded_grades,
     therapy_start,
+    without_death,
 )
 from cds.rules.evidence import of_drug_start, of_fact, of_observation
 from cds.rules.grading.crs_course import IMPROVED, Course, CrsCourse, crs_course
@@ -116,15 +117,11 @@ class IecHsState:
     other: tuple[str, ...]
     coded: Condition | None
     recorded: Recorded | None
+    stated: int | None  # the clinician's grade
     grade: int | None
     why: Why | None
     grade_evidence: tuple[Evidence, ...]
     by_clinician: bool
-
-    @property
-    def stated(self) -> int | None:
-        """The clinician's grade."""
-        return _stated(self.recorded, self.coded)
 
     @property
     def acting_grade(self) -> int | None:
@@ -435,9 +432,9 @@ def iec_hs_now(case: Case) -> IecHsState | None:
     why: Why | None = None
     evidence: tuple[Evidence, ...] = ()
     by_clinician = False
+    stated = _stated(case, recorded, coded)
     if status is Status.CONSISTENT or open_episode:
         grade, why, evidence = _grade(case, onset, open_episode)
-        stated = _stated(recorded, coded)
         if stated and status is not Status.CONSISTENT and stated > grade:
             by_clinician = True
             grade = stated
@@ -452,6 +449,7 @@ def iec_hs_now(case: Case) -> IecHsState | None:
         _other(case, start),
         coded,
         recorded,
+        stated,
         grade,
         why,
         evidence,
@@ -459,10 +457,10 @@ def iec_hs_now(case: Case) -> IecHsState | None:
     )
 
 
-def _stated(recorded: Recorded | None, coded: Condition | None) -> int | None:
+def _stated(case: Case, recorded: Recorded | None, coded: Condition | None) -> int | None:
     if recorded is not None and recorded.grade is not None:
-        return recorded.grade
-    return coded.grade.value if coded is not None and coded.grade is not None else None
+        return without_death(case, recorded.grade)
+    return None if coded is None or coded.grade is None else without_death(case, coded.grade.value)
 
 
 def _ferritin_time(found: Ferritin, case: Case) -> datetime:
