@@ -367,6 +367,8 @@ def _condition(entry: Entry, bench: Bench) -> None:
         resource["onsetDateTime"] = moment(entry["since"], bench)
     if "until" in entry:
         resource["abatementDateTime"] = moment(entry["until"], bench)
+    if "recorded" in entry:
+        resource["recordedDate"] = moment(entry["recorded"], bench)
     if "grade" in entry:
         resource["severity"] = {"coding": [coding(f"grade_{entry['grade']}")]}
     if "severity" in entry:

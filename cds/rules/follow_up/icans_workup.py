@@ -27,14 +27,14 @@ from cds.engine.case import Case
 from cds.engine.rule import rule
 from cds.rules.after_cart import in_icu
 from cds.rules.dosing.steroid_course import steroid_in_force
-from cds.rules.evidence import of_fact, of_observation
+from cds.rules.evidence import of_fact, of_observation, shown
 from cds.rules.follow_up.prophylaxis import drug_use
 from cds.rules.follow_up.prophylaxis_antifungal import ANTIFUNGALS
 from cds.rules.grading.fever import hours
 from cds.rules.grading.icans import evidence as icans_evidence
 from cds.rules.grading.icans_episode import Domain, IcansState, icans_now
 from cds.rules.work_up import Found, WorkUp, look_for
-from fhir_mapping.chart import ConditionState, reaches_the_body
+from fhir_mapping.chart import Amount, ConditionState, reaches_the_body
 
 RULE = "follow-up.icans-workup"
 
@@ -52,22 +52,26 @@ def mri_impossible(case: Case) -> Evidence | None:
     return None
 
 
-def lumbar_puncture_blocks(case: Case, state: IcansState) -> tuple[tuple[str, Evidence], ...]:
-    """What on the chart speaks against a lumbar puncture, as (catalogue key, fact)."""
+def lumbar_puncture_blocks(case: Case, state: IcansState) -> tuple[tuple[Message, Evidence], ...]:
+    """What on the chart speaks against a lumbar puncture, as (reason, fact)."""
     p = case.p(RULE)
     within = timedelta(days=p.int("blood_max_age_days"))
-    found: list[tuple[str, Evidence]] = []
+    found: list[tuple[Message, Evidence]] = []
     platelets = case.chart.series("platelets").latest(case.now, within)
     count = None if platelets is None else platelets.value.quantity
     if platelets is not None and count is not None and count.below(p["lp_platelets"]):
-        found.append(("block.platelets", of_observation(platelets)))
+        limit = Amount(p["lp_platelets"], count.unit)
+        reason = msg("block.platelets", value=shown(count), when=platelets.when, limit=limit)
+        found.append((reason, of_observation(platelets)))
     inr = case.chart.series("inr").latest(case.now, within)
     ratio = None if inr is None else inr.value.quantity
     if inr is not None and ratio is not None and ratio.above(p["lp_inr"]):
-        found.append(("block.inr", of_observation(inr)))
+        limit = Amount(p["lp_inr"], "")
+        reason = msg("block.inr", value=shown(ratio), when=inr.when, limit=limit)
+        found.append((reason, of_observation(inr)))
     pressure = state.domain(Domain.PRESSURE)
     if pressure is not None and pressure.why == "pressure.diffuse":
-        found += [("block.oedema", fact) for fact in pressure.evidence[:1]]
+        found += [(msg("block.oedema"), fact) for fact in pressure.evidence[:1]]
     return tuple(found)
 
 
@@ -144,17 +148,17 @@ def work_up_icans(case: Case) -> Iterator[Finding]:
 
 def _detail(
     items: list[WorkUp],
-    blocks: tuple[tuple[str, Evidence], ...],
+    blocks: tuple[tuple[Message, Evidence], ...],
     no_mri: Evidence | None,
     state: IcansState,
 ) -> Iterator[Block]:
     rows = []
     for item in sorted(items, key=lambda i: i.covered):
-        shown = msg("at", when=item.when) if item.when is not None else msg("no-date")
-        rows.append((Name(item.concept), msg(f"found.{item.found.value}"), shown))
+        when = msg("at", when=item.when) if item.when is not None else msg("no-date")
+        rows.append((Name(item.concept), msg(f"found.{item.found.value}"), when))
     yield Table((msg("head.item"), msg("head.status"), msg("head.when")), tuple(rows))
-    for key, _ in blocks:
-        yield Bullet(msg(key))
+    for reason, _ in blocks:
+        yield Bullet(reason)
     yield Bullet(msg("mri.impossible" if no_mri is not None else "mri.sequences"))
     yield Bullet(msg("eeg"))
     yield Bullet(msg("monitor"))

@@ -100,10 +100,12 @@ def relapses(case: Case) -> tuple[Event, ...]:
             continue
         if condition.clinical_status not in _RELAPSED_STATUS and "relapse" not in condition.concepts:
             continue
-        moment = condition.onset or condition.recorded
-        if moment is not None and _after(moment.date, start):
+        # the onset may be that of the disease; what was recorded since the infusion tells of a later relapse
+        days = (moment.date for moment in (condition.onset, condition.recorded) if moment is not None)
+        day = next((day for day in days if _after(day, start)), None)
+        if day is not None:
             concept = next((c for c in DISEASES if c in condition.concepts), "relapse")
-            events.append(Event(moment.date, evidence.of_fact(condition, concept)))
+            events.append(Event(day, evidence.of_fact(condition, concept)))
     return tuple(sorted(events, key=lambda event: event.day or date.max))
 
 
