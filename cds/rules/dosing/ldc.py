@@ -157,6 +157,11 @@ def regimens(case: Case) -> tuple[Regimen, ...]:
     return tuple(_regimen(case, row) for row in case.p(RULE).table("regimens") if row["disease"] == own.value)
 
 
+def own_regimen(case: Case, drug: str) -> Regimen | None:
+    """The regimen of the patient's disease that holds the drug."""
+    return next((regimen for regimen in regimens(case) if regimen.drug(drug) is not None), None)
+
+
 def every_regimen_drug(case: Case) -> frozenset[str]:
     return frozenset(row["drug"] for row in case.p(RULE).table("doses"))
 

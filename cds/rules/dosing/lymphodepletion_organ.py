@@ -24,7 +24,7 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
 from cds.rules.dosing.ldc import Orders, advised, bounded_clearance, creatinine_clearance, orders
-from cds.rules.dosing.lymphodepletion import check_order
+from cds.rules.dosing.ldc_dose import check_order
 from cds.rules.evidence import figure, of_observation
 from cds.rules.evidence import shown as as_shown
 from cds.rules.renal import Method, lacking

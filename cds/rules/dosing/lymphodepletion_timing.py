@@ -34,8 +34,8 @@ from cards.finding import (
 from cds.engine.case import Case
 from cds.engine.rule import Hook, rule
 from cds.rules.disease import Disease, disease, disease_evidence
-from cds.rules.dosing import lymphodepletion
 from cds.rules.dosing.ldc import creatinine_clearance, orders
+from cds.rules.dosing.ldc_offers import offer
 from cds.rules.dosing.lymphodepletion_omit import infusion_order
 from cds.rules.dosing.white_cells import per_ul, week_before
 from cds.rules.evidence import figure, of_observation
@@ -205,7 +205,7 @@ def _suggestions(case: Case, found: Interval, key: str, resource: str) -> tuple[
                 s.actions,
                 s.recommended,
             )
-            for s in lymphodepletion.offer(case)
+            for s in offer(case)
         )
     if key == "T1" and resource.startswith("Appointment/"):
         earliest = _earliest(case, found)

@@ -11,7 +11,7 @@ from cards.finding import Outcome
 from cds.rules.body_size import mosteller
 from cds.rules.dosing.infusion_premedication import timing_outcome
 from cds.rules.dosing.ldc import PlannedDrug, rounded
-from cds.rules.dosing.lymphodepletion import check_dose
+from cds.rules.dosing.ldc_dose import check_dose
 from cds.rules.dosing.lymphodepletion_timing import Row, classify
 from cds.rules.renal import bedside_schwartz, cockcroft_gault
 from fhir_mapping.chart import Amount, Dose, DrugRecord, DrugSource, DrugState, Timing
