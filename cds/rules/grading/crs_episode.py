@@ -207,13 +207,11 @@ def episode_at(case: Case, at: datetime) -> Episode | None:
     return Episode(begun, last, first.when, first.reference, closed)
 
 
-def _standing(case: Case, at: datetime, start: datetime) -> Episode | None:
-    """The episode of `episode_at`, unless nothing was seen of it for longer than CRS lasts and no open
-    Condition speaks for it."""
-    episode = episode_at(case, at)
-    if episode is None or at - episode.last <= _gap(case):
-        return episode
-    return episode if coded_grade(case, "crs", start, at) is not None else None
+def _lapsed(case: Case, episode: Episode, at: datetime) -> bool:
+    """Nothing was seen of the episode for longer than CRS lasts, and no open Condition speaks for it."""
+    start = therapy_start(case)
+    silent = at - episode.last > _gap(case)
+    return silent and start is not None and coded_grade(case, "crs", start, at) is None
 
 
 # --- grade
@@ -261,7 +259,7 @@ def _state(case: Case, at: datetime) -> CrsState:
     p = case.p("grading.crs")
     window = hours(p["fever_window_hours"])
     bp, o2 = blood_pressure_at(case, at, start), oxygen_at(case, at, start)
-    episode = _standing(case, at, start)
+    episode = episode_at(case, at)
     recent = fevers_between(case, max(start, at - window), at)
     temperatures = measured(case, max(start, at - window), at)
     newest = temperatures[-1][0] if temperatures else None
@@ -292,29 +290,37 @@ def _state(case: Case, at: datetime) -> CrsState:
         no_signs = bp.high == 0 and o2.high == 0
         if quiet and no_signs and newest is not None:
             return _without_crs(replace(base, masking=hidden), Gate.RESOLVED)
-        blank = newest is None and not bp.measured and not bp.low and not o2.recorded
-        if blank and recorded is not None and recorded.grade is not None:
-            return _by_clinician(case, replace(base, missing=("body_temperature", "bp_systolic")))
-        if hidden:
-            gate = Gate.INFECTION if infections else Gate.FEVER_EARLIER
-            return _graded(replace(base, gate=gate, masking=hidden))
-        unmeasured = () if newest is not None else ("body_temperature",)
-        if base.signs:
-            return _graded(replace(base, gate=Gate.FEVER_GONE, missing=unmeasured))
-        if unmeasured:
-            return _by_clinician(case, replace(base, missing=unmeasured))
-        if recorded is not None and recorded.grade:
-            # coded or graded CRS without a fever on this chart: the clinician saw more than the chart shows
-            return _by_clinician(case, base)
-        if bp.high or o2.high:
-            return replace(base, missing=_missing(base))
-        return _without_crs(base, Gate.RESOLVED)
+        if not _lapsed(case, episode, at):
+            return _going_on(case, base, hidden)
+        base = replace(base, episode=None, fever=None)
     base = replace(base, masking=masking(case, at - window, at))
     if newest is None:
         return _by_clinician(case, replace(base, missing=("body_temperature",)))
     if base.masking and base.signs:
         return _graded(replace(base, gate=Gate.MASKED))
     return _without_crs(base, Gate.NO_FEVER)
+
+
+def _going_on(case: Case, state: CrsState, hidden: tuple[DrugRecord, ...]) -> CrsState:
+    """An open episode without a fever in the last 24 h; `hidden` are the drugs that may mask one."""
+    bp, o2, recorded = state.bp, state.o2, state.recorded
+    unmeasured = () if state.temperature is not None else ("body_temperature",)
+    blank = bool(unmeasured) and not bp.measured and not bp.low and not o2.recorded
+    if blank and recorded is not None and recorded.grade is not None:
+        return _by_clinician(case, replace(state, missing=("body_temperature", "bp_systolic")))
+    if hidden:
+        gate = Gate.INFECTION if state.infections else Gate.FEVER_EARLIER
+        return _graded(replace(state, gate=gate, masking=hidden))
+    if state.signs:
+        return _graded(replace(state, gate=Gate.FEVER_GONE, missing=unmeasured))
+    if unmeasured:
+        return _by_clinician(case, replace(state, missing=unmeasured))
+    if recorded is not None and recorded.grade:
+        # coded or graded CRS without a fever on this chart: the clinician saw more than the chart shows
+        return _by_clinician(case, state)
+    if bp.high or o2.high:
+        return replace(state, missing=_missing(state))
+    return _without_crs(state, Gate.RESOLVED)
 
 
 def _without_crs(state: CrsState, gate: Gate) -> CrsState:
