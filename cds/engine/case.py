@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from functools import cached_property, wraps
 from typing import Any, TypeVar
 
@@ -48,6 +48,11 @@ class Case:
     @cached_property
     def today(self) -> date:
         return self.now.date()
+
+    def days_back(self, count: int) -> timedelta:
+        """From now to the beginning of the local day `count` days ago; ages in days are calendar days."""
+        start = datetime.combine(self.today - timedelta(days=count), time.min, self.now.tzinfo)
+        return self.now - start
 
     @property
     def hook(self) -> Hook:

@@ -8,7 +8,6 @@ height is on the chart. No ideal or adjusted weight is ever used.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from decimal import Decimal, localcontext
 
 from cards.finding import Evidence, Missing
@@ -51,7 +50,7 @@ def is_adult(case: Case) -> bool | None:
 def _measured(case: Case, concept: str, unit: str, days: int | None) -> Measure:
     """Newest exact value at most `days` old (None: any age)."""
     series = case.chart.series(concept)
-    within = None if days is None else timedelta(days=days)
+    within = None if days is None else case.days_back(days)
 
     def exact(observation: Observation) -> bool:
         quantity = observation.value.quantity

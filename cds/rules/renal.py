@@ -10,7 +10,6 @@ stands in for a clearance.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -60,7 +59,7 @@ def _recent(case: Case, concept: str, days: int) -> Observation | None:
         quantity = observation.value.quantity
         return quantity is not None and not quantity.comparator and quantity.value > 0
 
-    return case.chart.series(concept).latest(case.now, timedelta(days=days), exact)
+    return case.chart.series(concept).latest(case.now, case.days_back(days), exact)
 
 
 def lacking(case: Case, concept: str, days: int) -> Missing:
@@ -68,14 +67,14 @@ def lacking(case: Case, concept: str, days: int) -> Missing:
     old = case.chart.latest(concept)
     if old is None:
         return Missing(concept)
-    recent = old.when.latest >= case.now - timedelta(days=days)  # there, but a bound such as "< 0.3"
+    recent = old.when.latest >= case.now - case.days_back(days)  # there, but a bound such as "< 0.3"
     return Missing(concept, LossReason.NOT_ON_CHART if recent else LossReason.STALE, old.reference)
 
 
 def measured_bound(case: Case, days: int) -> Observation | None:
     """The newest measured clearance at most `days` old where it is a bound ("< 30 mL/min"), else None."""
     newest = case.chart.series("creatinine_clearance").latest(
-        case.now, timedelta(days=days), lambda o: o.value.quantity is not None
+        case.now, case.days_back(days), lambda o: o.value.quantity is not None
     )
     quantity = None if newest is None else newest.value.quantity
     return newest if quantity is not None and quantity.comparator else None

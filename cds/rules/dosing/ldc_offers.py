@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from decimal import Decimal
 
 from cards.finding import (
@@ -71,7 +70,7 @@ def _blocking_clearance(case: Case) -> Shown | None:
 def pregnant(case: Case) -> bool:
     if any(c.state is ConditionState.ACTIVE for c in case.chart.conditions.of("pregnancy")):
         return True
-    days = timedelta(days=case.p(RULE).int("pregnancy_test_max_age_days"))
+    days = case.days_back(case.p(RULE).int("pregnancy_test_max_age_days"))
     tests = (
         case.chart.series(concept).latest(case.now, days)
         for concept in ("hcg_serum_qual", "hcg_serum_quant", "hcg_urine")

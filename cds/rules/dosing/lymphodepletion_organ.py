@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
 from decimal import Decimal
 
 from cards.finding import (
@@ -150,7 +149,7 @@ def _kidney(case: Case, found: Orders) -> Iterator[Finding]:
 
 
 def _newest(case: Case, concept: str) -> Observation | None:
-    days = timedelta(days=case.p(RULE).int("lab_max_age_days"))
+    days = case.days_back(case.p(RULE).int("lab_max_age_days"))
     return case.chart.series(concept).latest(case.now, days, lambda o: o.value.quantity is not None)
 
 

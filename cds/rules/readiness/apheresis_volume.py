@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from decimal import Decimal
 
 from cards.finding import (
@@ -60,7 +59,7 @@ def _row(
 @once_per_case
 def counts(case: Case) -> Counts:
     p = case.p(RULE)
-    window = timedelta(days=p.int("counts_max_age_days"))
+    window = case.days_back(p.int("counts_max_age_days"))
     looks = (newest(case, "alc", window, with_number), newest(case, "cd3_abs", window, with_number))
     alc, cd3 = (None if look.observation is None else per_ul(look.observation) for look in looks)
     row = _row(alc, cd3, p["two_days_below_per_ul"], p["low_alc_up_to_per_ul"], p["low_cd3_up_to_per_ul"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 
 from cards.finding import (
     Block,
@@ -61,7 +61,7 @@ def _page(case: Case) -> Finding:
     waited = None if start is None else (case.today - start).days
     if waited is not None:
         values["days_since_collection"] = waited
-    burden = newest(case, "tumor_burden", timedelta(days=p.int("tumour_max_age_days")))
+    burden = newest(case, "tumor_burden", case.days_back(p.int("tumour_max_age_days")))
     wait = newest(case, "expected_vein_to_vein_days", None, with_number)
     low = burden.observation is not None and "low" in burden.observation.value.codes
     if low:

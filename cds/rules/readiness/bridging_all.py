@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from decimal import Decimal
 
 from cards.finding import (
@@ -47,7 +46,7 @@ _NEURO = ("seizure", "encephalopathy", "delirium", "aphasia", "preexisting_neuro
 def tier(case: Case) -> tuple[str, tuple[Evidence, ...]]:
     """The highest tier that any recorded sign calls for; "" where burden and pace are not recorded."""
     found: list[tuple[str, tuple[Evidence, ...]]] = []
-    within = timedelta(days=case.p(RULE).int("tumour_max_age_days"))
+    within = case.days_back(case.p(RULE).int("tumour_max_age_days"))
     pace = newest(case, "disease_pace", within).observation
     if pace is not None:
         found += [(_PACE[word], (of_observation(pace),)) for word in pace.value.codes if word in _PACE]

@@ -45,7 +45,7 @@ _OTHER_CANCERS = ("second_malignancy", "ptld", "sclc", "nsclc", "lung_cancer_any
 
 
 def _days(case: Case, name: str) -> timedelta:
-    return timedelta(days=case.p(RULE).int(name))
+    return case.days_back(case.p(RULE).int(name))
 
 
 def _age(case: Case) -> Line:

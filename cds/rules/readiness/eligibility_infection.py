@@ -52,7 +52,7 @@ _IMMUNOGLOBULINS = ("ivig", "subcutaneous_immunoglobulin", "hyperimmune_globulin
 
 
 def _days(case: Case, name: str) -> timedelta:
-    return timedelta(days=case.p(RULE).int(name))
+    return case.days_back(case.p(RULE).int(name))
 
 
 def _signed(case: Case) -> Indicator:

@@ -227,7 +227,7 @@ def _infected(case: Case, serology: str, disease: str) -> bool | None:
 
 
 def _viral_loads(case: Case) -> Line:
-    within = days(case.p(RULE), "viral_load_max_age_days")
+    within = days(case, case.p(RULE), "viral_load_max_age_days")
     asked = [(loads, _infected(case, serology, disease)) for serology, disease, loads in _LOADS]
     if not any(positive for _, positive in asked):
         open_question = any(positive is None for _, positive in asked)  # asked in its own row
@@ -269,7 +269,7 @@ def _kidney(case: Case) -> Line:
 
 
 def _ecg(case: Case) -> Line:
-    since = case.now - days(case.p(RULE), "cardiac_max_age_days")
+    since = case.now - days(case, case.p(RULE), "cardiac_max_age_days")
     found = look_for(case, since, "ecg")
     if found.found is Found.DONE and found.when is not None:
         return Line("L14", Status.MET, msg("found.done", when=found.when), evidence=found.evidence)
@@ -281,7 +281,7 @@ def _ecg(case: Case) -> Line:
 
 
 def _markers(case: Case) -> Line:
-    within = days(case.p(RULE), "cardiac_max_age_days")
+    within = days(case, case.p(RULE), "cardiac_max_age_days")
     looks = {
         "troponin_i": newest(case, ("troponin_i", "troponin_t"), within, recorded),
         "nt_probnp": newest(case, "nt_probnp", within, recorded),
@@ -314,7 +314,7 @@ def _inside(case: Case, observation: Observation) -> bool | None:
 
 
 def _minerals(case: Case) -> Line:
-    within = days(case.p(RULE), "chemistry_max_age_days")
+    within = days(case, case.p(RULE), "chemistry_max_age_days")
     cells: list[Shown] = []
     missing: list[Missing] = []
     evidence: list[Evidence] = []
@@ -368,7 +368,7 @@ def _platelets(case: Case, look: Look) -> Line:
 def lines(case: Case) -> tuple[Line, ...]:
     """L1 to L16."""
     p, day = case.p(RULE), _day(case)
-    blood, chemistry = days(p, "cbc_max_age_days"), days(p, "chemistry_max_age_days")
+    blood, chemistry = days(case, p, "cbc_max_age_days"), days(case, p, "chemistry_max_age_days")
     cbc = ("cbc_panel",)
     hemoglobin, hematocrit = p["hemoglobin_above_g_dl"], p["hematocrit_above_percent"]
     bilirubin, lvef = p["bilirubin_below_mg_dl"], p["lvef_above_percent"]
@@ -420,7 +420,7 @@ def lines(case: Case) -> tuple[Line, ...]:
         _kidney(case),
         limit_line(
             "L13",
-            newest(case, "lvef", days(p, "cardiac_max_age_days"), with_number),
+            newest(case, "lvef", days(case, p, "cardiac_max_age_days"), with_number),
             lambda q: q.above(lvef),
             Amount(lvef, "%"),
             "lvef_percent",

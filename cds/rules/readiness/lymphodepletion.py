@@ -76,7 +76,7 @@ def since_collection(case: Case) -> datetime | None:
 
 
 def _look(case: Case, concepts: str | tuple[str, ...], window: str) -> Look:
-    return newest(case, concepts, days(case.p(RULE), window), recorded, since_collection(case))
+    return newest(case, concepts, days(case, case.p(RULE), window), recorded, since_collection(case))
 
 
 def _far(case: Case) -> bool:
@@ -129,7 +129,7 @@ def _infection(case: Case) -> Line:
             weight=Indicator.CRITICAL,
             evidence=found,
         )
-    window = days(case.p(RULE), "review_max_age_days")
+    window = days(case, case.p(RULE), "review_max_age_days")
     fever = _fever(case)
     measured = [*detected_loads(case, window), *((fever,) if fever is not None else ())]
     signs = (*state.suspected, *state.treatment, *(facts.of_observation(o) for o in measured))
@@ -176,7 +176,7 @@ def _oxygen(case: Case) -> Line:
 
 def _counts(case: Case) -> Line:
     looks = [
-        newest(case, c, days(case.p(RULE), "cbc_max_age_days"), with_number, since_collection(case))
+        newest(case, c, days(case, case.p(RULE), "cbc_max_age_days"), with_number, since_collection(case))
         for c in ("wbc", "alc")
     ]
     found = [look for look in looks if look.observation is not None]
@@ -190,7 +190,7 @@ def _baseline(case: Case) -> Line:
     looks = {c: _look(case, c, "chemistry_max_age_days") for c in _BASELINE}
     missing = [m for look in looks.values() for m in look.missing]
     evidence = [e for look in looks.values() for e in look.evidence]
-    window = days(case.p(RULE), "chemistry_max_age_days")
+    window = days(case, case.p(RULE), "chemistry_max_age_days")
     start = max(filter(None, (since_collection(case), case.now - window)))
     panel = look_for(case, start, "metabolic_panel")
     members = [_look(case, c, "chemistry_max_age_days") for c in _PANEL]
@@ -217,7 +217,7 @@ def _bilirubin(case: Case) -> Line:
         c.state in (ConditionState.ACTIVE, ConditionState.HISTORY)
         for c in case.chart.conditions.of("gilbert")
     )
-    window = days(p, "chemistry_max_age_days")
+    window = days(case, p, "chemistry_max_age_days")
     look = newest(case, "bilirubin_total", window, with_number, since_collection(case))
     limit, ceiling = p["bilirubin_below_mg_dl"], p["bilirubin_gilbert_mg_dl"]
     limits: dict[str, Shown] = {"limit": Amount(limit, "mg/dL"), "gilbert": Amount(ceiling, "mg/dL")}
@@ -324,7 +324,7 @@ def _cardiac(case: Case) -> Line:
             return Line("P10", Status.UNKNOWN, missing=tuple(lost))
         return Line("P10", Status.MET, msg("found.no-repeat"))
     cell = listed(found.reasons)
-    since = found.since or case.now - days(case.p(RULE), "tumour_max_age_days")
+    since = found.since or case.now - days(case, case.p(RULE), "tumour_max_age_days")
     wanted = {
         "echocardiography": ("echocardiography", "lvef"),
         "ecg": ("ecg",),
@@ -344,7 +344,7 @@ def _cardiac(case: Case) -> Line:
 
 def _after_bridging(case: Case) -> datetime:
     """Tumour baseline counts after the last bridging dose, else after the collection."""
-    moments = [case.now - days(case.p(RULE), "tumour_max_age_days")]
+    moments = [case.now - days(case, case.p(RULE), "tumour_max_age_days")]
     start = since_collection(case)
     if start is not None:
         moments.append(start)
@@ -397,7 +397,7 @@ def lines(case: Case) -> tuple[Line, ...]:
         enzyme_line(
             case,
             "P8",
-            days(p, "chemistry_max_age_days"),
+            days(case, p, "chemistry_max_age_days"),
             lambda q, limit: q.at_most(limit),
             p["transaminase_uln"],
             after=since_collection(case),

@@ -28,7 +28,7 @@ def score(observation: Observation) -> Decimal | None:
 
 def performance_line(case: Case, row: str, p: Parameters) -> Line:
     """Any recorded scale that fails fails the row; ECOG below, Karnofsky and Lansky above their limits."""
-    within = timedelta(days=p.int("performance_max_age_days"))
+    within = case.days_back(p.int("performance_max_age_days"))
     looks = {scale: newest(case, scale, within, lambda o: score(o) is not None) for scale in SCALES}
     found: list[Shown] = []
     evidence: list[Evidence] = []

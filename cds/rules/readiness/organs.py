@@ -244,5 +244,5 @@ def recorded(observation: Observation) -> bool:
     return not observation.value.empty
 
 
-def days(p: Parameters, name: str) -> timedelta:
-    return timedelta(days=p.int(name))
+def days(case: Case, p: Parameters, name: str) -> timedelta:
+    return case.days_back(p.int(name))

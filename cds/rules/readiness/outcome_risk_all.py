@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -86,7 +85,7 @@ def _highest_of_day(case: Case, concept: str, observation: Observation) -> Obser
 
 def _blasts(case: Case) -> Factor:
     p = case.p(RULE)
-    within = timedelta(days=p.int("marrow_max_age_days"))
+    within = case.days_back(p.int("marrow_max_age_days"))
     look = newest(case, "marrow_blasts", within, with_number)
     if look.observation is None:
         return Factor("marrow", State.UNTESTED, look.shown, missing=look.missing)
@@ -114,7 +113,7 @@ def _limit(row: str, seen: Observation, flagged: bool | None, key: str, limit: D
 
 def _cd19_load(case: Case) -> Factor:
     p = case.p(RULE)
-    within = timedelta(days=p.int("marrow_max_age_days"))
+    within = case.days_back(p.int("marrow_max_age_days"))
     look = newest(case, "cd19_marrow_fraction", within, with_number)
     if look.observation is None:
         return Factor("cd19-load", State.UNTESTED, look.shown, missing=look.missing)

@@ -175,7 +175,7 @@ def _shock(case: Case) -> Line:
 
 def _organ_failure(case: Case) -> Line:
     p = case.p(RULE)
-    since = case.now - timedelta(days=p.int("organ_failure_days"))
+    since = case.now - case.days_back(p.int("organ_failure_days"))
     limits: dict[str, Shown] = {"days": p.int("organ_failure_days")}
     found: list[Evidence] = []
     failures = (*_FAILURES, "shock")
