@@ -119,7 +119,9 @@ def _early_card(case: Case, state: IcahtState, early: Early) -> Finding:
         run = early.deep if early.by_deep else early.run
         limit = case.p(RULE).int("early_deep_limit" if early.by_deep else "early_limit")
         values["limit_per_ul"] = limit
-        key = "summary.early-provisional" if early.provisional else "summary.early"
+        key = "summary.early"
+        if early.provisional:
+            key = "summary.early-provisional" if early.low else "summary.early-none"
         summary = msg(key, grade=early.low, days=Days(run.days if run else 0), limit=limit, day=state.day)
     return Finding(
         rule=RULE,
