@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from cards.finding import Evidence
 from cds.engine.case import Case
-from fhir_mapping.chart import EventState, Moment, Observation
+from fhir_mapping.chart import Chart, EventState, Moment, Observation
 
 
 class Found(StrEnum):
@@ -56,49 +57,62 @@ def _taken(observation: Observation) -> Moment:
     return observation.when
 
 
+def _results(chart: Chart, concept: str, since: datetime) -> Iterator[WorkUp]:
+    series = chart.series(concept)
+    for observation in series.since(since - _ORDERED_BEFORE):
+        value, when = observation.value, _taken(observation)
+        not_done = value.yes is False or (value.empty and value.absent_reason)
+        if not not_done and when.latest >= since:
+            yield WorkUp(Found.DONE, concept, when, observation.reference)
+    for observation in series.pending:
+        if _stands(observation.when, since):
+            yield WorkUp(Found.ORDERED, concept, observation.when, observation.reference)
+
+
+def _procedures(chart: Chart, concept: str, since: datetime) -> Iterator[WorkUp]:
+    """One that was broken off shows nothing."""
+    for procedure in chart.procedures.of(concept):
+        start, running = procedure.start, procedure.state is EventState.RUNNING
+        if procedure.state is EventState.PLANNED and _stands(start, since):
+            yield WorkUp(Found.ORDERED, concept, start, procedure.reference)
+        if start is None or not (running or procedure.state is EventState.DONE):
+            continue
+        if running or start.latest >= since:
+            yield WorkUp(Found.DONE, concept, start, procedure.reference)
+
+
+def _documents(chart: Chart, concept: str, since: datetime) -> Iterator[WorkUp]:
+    for document in chart.documents.of(concept):
+        if document.pending and _stands(document.when, since):
+            yield WorkUp(Found.ORDERED, concept, document.when, document.reference)
+        if not document.pending and document.when is not None and document.when.latest >= since:
+            yield WorkUp(Found.DONE, concept, document.when, document.reference)
+
+
+def _orders(chart: Chart, concept: str, since: datetime) -> Iterator[WorkUp]:
+    for order in (*chart.services.of(concept), *chart.drafts.services.of(concept)):
+        when = order.when
+        if order.state in (EventState.ACTIVE, EventState.DRAFT):
+            if order.ongoing or _stands(order.until or when, since):
+                yield WorkUp(Found.ORDERED, concept, when, order.reference)
+        elif order.state is EventState.DONE and when is not None and when.latest >= since:
+            yield WorkUp(Found.DONE, concept, when, order.reference)
+
+
+def _newest(found: Iterable[WorkUp]) -> WorkUp | None:
+    return max(
+        found, key=lambda w: (0.0 if w.when is None else w.when.latest.timestamp(), w.reference), default=None
+    )
+
+
 def look_for(case: Case, since: datetime, *concepts: str) -> WorkUp:
     """The newest evidence since `since` of any of the concepts: a result, report or procedure, else an order
     or a pending result."""
-    chart = case.chart
-    done: list[tuple[datetime, Moment, str, str]] = []
-    ordered: list[tuple[Moment | None, str, str]] = []
-    for concept in concepts:
-        series = chart.series(concept)
-        for observation in series.since(since - _ORDERED_BEFORE):
-            if observation.value.empty and observation.value.absent_reason:
-                continue
-            if observation.value.yes is False:
-                continue
-            when = _taken(observation)
-            if when.latest >= since:
-                done.append((when.latest, when, observation.reference, concept))
-        ordered += [(o.when, o.reference, concept) for o in series.pending if _stands(o.when, since)]
-        for procedure in chart.procedures.of(concept):
-            start = procedure.start
-            ongoing = procedure.state is EventState.RUNNING
-            if ongoing or procedure.state is EventState.DONE:  # one that was broken off shows nothing
-                if start is not None and (ongoing or start.latest >= since):
-                    done.append((start.latest, start, procedure.reference, concept))
-            elif procedure.state is EventState.PLANNED and _stands(start, since):
-                ordered.append((start, procedure.reference, concept))
-        for document in chart.documents.of(concept):
-            if document.pending:
-                if _stands(document.when, since):
-                    ordered.append((document.when, document.reference, concept))
-            elif document.when is not None and document.when.latest >= since:
-                done.append((document.when.latest, document.when, document.reference, concept))
-        for order in (*chart.services.of(concept), *chart.drafts.services.of(concept)):
-            if order.state in (EventState.ACTIVE, EventState.DRAFT):
-                if order.ongoing or _stands(order.until or order.when, since):
-                    ordered.append((order.when, order.reference, concept))
-            elif order.state is EventState.DONE and order.when is not None and order.when.latest >= since:
-                done.append((order.when.latest, order.when, order.reference, concept))
-    if done:
-        _, when, reference, concept = max(done, key=lambda d: (d[0], d[2]))
-        return WorkUp(Found.DONE, concept, when, reference)
-    if ordered:
-        moment, reference, concept = max(
-            ordered, key=lambda o: (o[0].latest.timestamp() if o[0] is not None else 0.0, o[1])
-        )
-        return WorkUp(Found.ORDERED, concept, moment, reference)
-    return WorkUp(Found.NOT_FOUND, concepts[0])
+    found = [
+        item
+        for concept in concepts
+        for source in (_results, _procedures, _documents, _orders)
+        for item in source(case.chart, concept, since)
+    ]
+    done = _newest(item for item in found if item.found is Found.DONE)
+    return done or _newest(found) or WorkUp(Found.NOT_FOUND, concepts[0])
