@@ -116,14 +116,14 @@ def choice(case: Case) -> Choice:
     return Choice(tuple(drugs), test, tuple(notes), shown)
 
 
-def _pentamidine(case: Case) -> tuple[date | None, tuple[DrugRecord, ...]]:
-    """Last day of a pentamidine dose given in this course."""
+def _pentamidine(case: Case, *, intravenous: bool = False) -> tuple[date | None, tuple[DrugRecord, ...]]:
+    """Last day of a pentamidine dose given in this course: the listed inhaled one, or by vein."""
     since = course_floor(case) or date.min
     found = [
         (moment.date, record)
         for record in case.chart.drugs.of(PENTAMIDINE)
         if record.given
-        and record.route is not Route.INTRAVENOUS
+        and (record.route is Route.INTRAVENOUS) is intravenous
         and (moment := record.timing.last or record.timing.first) is not None
         and since <= moment.date <= case.today
     ]
@@ -224,6 +224,10 @@ def _state(case: Case) -> Finding | None:
     running = (_above(case, record) for record in use.active if not for_treatment(record))
     notes += tuple(Bullet(_too_much(*above)) for above in running if above is not None)
     if wanted:
+        by_vein, doses = _pentamidine(case, intravenous=True)
+        if by_vein is not None and (case.today - by_vein).days <= case.p(RULE).int("pentamidine_days"):
+            notes += (Bullet(msg("detail.intravenous", day=by_vein)),)
+            shown += (evidence.of_drug(doses[-1]),)
         notes += picked.notes
         if not picked.drugs:
             notes += (Bullet(msg("detail.no-drug-left")),)
