@@ -301,7 +301,7 @@ def _with_value(fact: Evidence) -> Shown:
         return msg("common.checklist.brief", item=Name(fact.concept), found=Amount(Decimal(value), fact.unit))
     if isinstance(value, str):
         word: Shown = Text(f"{value} {fact.unit}") if fact.unit else Name(value)
-        return msg("common.checklist.brief", item=Name(fact.concept), found=word)
+        return msg("common.checklist.named", test=Name(fact.concept), what=word)
     return Name(fact.concept)
 
 
