@@ -12,6 +12,7 @@ from fhir_mapping.read.context import Context
 from fhir_mapping.read.pool import Subject, accepted
 from fhir_mapping.read.shape import EMPTY, Json, name_of, number, obj, objs, text, whole
 from fhir_mapping.read.tables import rows
+from fhir_mapping.terminology.systems import ICD10CM
 
 _ACTIVE = frozenset({"active", "recurrence", "relapse"})
 _HISTORY = frozenset({"inactive", "remission", "resolved"})
@@ -89,6 +90,15 @@ def icd_concepts(value: object) -> frozenset[str]:
         found = {c for c in found if not c.startswith(("infection", "not_infection"))}
     if "secondary_or_skin" in found:
         found -= {"second_malignancy", "secondary_or_skin"}
+    return frozenset(found)
+
+
+def _tumours(value: object, context: Context) -> frozenset[str]:
+    """Malignancies by any edition of ICD-10: chapter C is the same in WHO's, in CM and in national ones."""
+    found: set[str] = set()
+    for system, code in codings(value):
+        if _ICD in system.casefold() and code[:1].upper() == "C":
+            found.update(context.codes.terminology.concepts_for(ICD10CM, code))
     return frozenset(found)
 
 
@@ -229,7 +239,13 @@ def read_condition(
         context.losses.add(LossReason.CONTRADICTORY, name_of(resource), text="contradictory codes")
         return None
     categories = context.codes.all_of(resource.get("category"))
-    concepts = coded.concepts | icd_concepts(resource.get("code")) | stated_concepts(resource.get("code"))
+    unknown_code = coded.by_name or not coded.concepts
+    tumours = _tumours(resource.get("code"), context) if unknown_code else NO_CONCEPTS
+    concepts = (
+        (tumours or coded.concepts)
+        | icd_concepts(resource.get("code"))
+        | stated_concepts(resource.get("code"))
+    )
     kinds = categories & {
         "infection",
         "infection_bacterial",
@@ -245,7 +261,7 @@ def read_condition(
     if concepts & _LYMPHOMAS and sites & _CNS_SITES:
         concepts |= {"cns_involvement"}
     flags: set[Flag] = set()
-    if coded.by_name:
+    if coded.by_name and not tumours:
         flags.add(Flag.BY_NAME)
         if state is ConditionState.ACTIVE:
             state = ConditionState.SUSPECTED  # a name alone opens a question, it never decides

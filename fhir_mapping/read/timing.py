@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -63,6 +64,14 @@ _CODE_HOURS = {
     "QDAC": 24,
     "QAM": 24,
     "QPM": 24,
+    "QDAM": 24,
+    "QDPM": 24,
+    "QDHS": 24,
+    "QAM&HS": 12,
+    "QPM&HS": 12,
+    "QAM&PM": 12,
+    "BID&HS": 8,
+    "TID&HS": 6,
     "BID": 12,
     "BIDPC": 12,
     "BIDAC": 12,
@@ -74,6 +83,8 @@ _CODE_HOURS = {
     "QIDAC": 6,
     "QOD": 48,
     "Q2D": 48,
+    "BIW": 84,
+    "TIW": 56,
     "QW": 168,
     "WK": 168,
     "Q1W": 168,
@@ -83,6 +94,8 @@ _CODE_HOURS = {
 }
 _OF_ONE_INFUSION = frozenset({"duration", "durationUnit", "durationMax"})
 _ONCE_CODES = frozenset({"ONCE", "STAT", "X1", "1X"})
+_AS_NEEDED = "PRN"
+_ON_WEEKDAYS = re.compile(r"QW\(([1-7](?:,[1-7])*)\)")  # 1 is Monday
 _WEEKDAYS = {"mon": 0, "tue": 1, "wed": 2, "thu": 3, "fri": 4, "sat": 5, "sun": 6}
 
 
@@ -123,6 +136,7 @@ class Rhythm:
     weekdays: tuple[int, ...] = ()
     once: bool = False
     clash: bool = False  # code and repeat differ: a loss
+    as_needed: bool = False  # the code says so
 
     @property
     def per_day(self) -> Decimal | None:
@@ -137,18 +151,31 @@ class Rhythm:
         return None if self.interval is None else _span(self.interval)
 
 
+def _of_word(folded: str) -> Rhythm | None:
+    if folded in _ONCE_CODES:
+        return Rhythm(once=True)
+    if folded in _CODE_HOURS:
+        return Rhythm(Decimal(_CODE_HOURS[folded]))
+    if days := _ON_WEEKDAYS.fullmatch(folded):
+        return Rhythm(weekdays=tuple(sorted({int(day) - 1 for day in days[1].split(",")})))
+    if folded[:1] == "Q" and folded[-1:] in ("H", "D") and folded[1:-1].isdecimal() and len(folded) < 6:
+        count = Decimal(folded[1:-1])
+        if count > 0:
+            return Rhythm(count * (1 if folded[-1] == "H" else 24))
+    return None
+
+
 def _of_code(value: object) -> Rhythm | None:
+    """HL7 and NHI codes; a trailing PRN ("Q6HPRN", or alone) makes the doses as needed."""
     words = [code for _, code in codings(value)] + [text(obj(value).get("text"))]
     for word in words:
         folded = word.upper().replace(" ", "").replace(".", "")
-        if folded in _ONCE_CODES:
-            return Rhythm(once=True)
-        if folded in _CODE_HOURS:
-            return Rhythm(Decimal(_CODE_HOURS[folded]))
-        if folded[:1] == "Q" and folded[-1:] in ("H", "D") and folded[1:-1].isdecimal() and len(folded) < 6:
-            count = Decimal(folded[1:-1])
-            if count > 0:
-                return Rhythm(count * (1 if folded[-1] == "H" else 24))
+        needed = folded.endswith(_AS_NEEDED)
+        said = _of_word(folded.removesuffix(_AS_NEEDED))
+        if needed:
+            return replace(said or Rhythm(), as_needed=True)
+        if said is not None:
+            return said
     return None
 
 
@@ -180,9 +207,12 @@ def rhythm(timing: Json) -> Rhythm:
     repeated = _of_repeat(obj(timing.get("repeat")))
     if coded is None or repeated is None:
         return coded or repeated or Rhythm()
-    if coded.once or repeated.weekdays or coded.per_day != repeated.per_day:
+    if coded == Rhythm(as_needed=True):
+        return replace(repeated, as_needed=True)
+    days_differ = coded.weekdays and repeated.weekdays and coded.weekdays != repeated.weekdays
+    if coded.once or days_differ or coded.per_day != repeated.per_day:
         return Rhythm(clash=True)
-    return repeated
+    return replace(repeated, weekdays=repeated.weekdays or coded.weekdays, as_needed=coded.as_needed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +376,7 @@ def read_timing(instruction: Json, stamps: Stamps, dates: OrderDates) -> Timing:
     first, flags = _first(written.events, written.start, dates)
     one_dose = beat.once or written.count == 1 or (not written.stated and dates.draft)
     last = _last(written, first, one_dose, dates)
-    as_needed = _as_needed(instruction)
+    as_needed = beat.as_needed or _as_needed(instruction)
     if as_needed:
         flags |= {Flag.PRN}
     if first is not None and not first.day_known:

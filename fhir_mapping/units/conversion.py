@@ -67,7 +67,8 @@ def _by_dimension(unit: str, to: str) -> tuple[Fraction, Fraction] | None:
 
 def _by_analyte(concept: str, unit: str, to: str, home: str) -> tuple[Fraction, Fraction] | None:
     """Through the analyte's own unit `home`: unit -> listed unit -> home -> to, or the reverse."""
-    for listed, factor in _analyte_factors().get(concept, ()):
+    factors = _analyte_factors().get(concept, ())
+    for listed, factor in sorted(factors, key=lambda row: row[0] not in (unit, to)):  # 1 is no fraction of %
         first, last = _by_dimension(unit, listed), _by_dimension(home, to)
         if first and last:
             return first[0] * factor * last[0], Fraction(0)

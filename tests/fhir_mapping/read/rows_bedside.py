@@ -118,6 +118,7 @@ ROWS = [
     row("S14", "ECOG as integer", obs("ecog", 1), read=count("ecog"), expect=1),
     row("S14", "ECOG as text", obs("ecog", {"valueCodeableConcept": {"text": "ECOG 1"}}), read=count("ecog"), expect=1),
     row("S14", "ECOG by its LOINC answer", obs("ecog", {"valueCodeableConcept": cc(f"{LOINC}|LA9624-3")}), read=count("ecog"), expect=2),
+    row("S14", "Karnofsky as a bare number of UCUM", obs("karnofsky", (70, "1")), read=count("karnofsky"), expect=70),
     row("S14", "Karnofsky with a percent sign", obs("karnofsky", (70, "%")), read=count("karnofsky"), expect=70),
     row("S14", "Lansky by its local code", obs(local("lansky"), 60), read=count("lansky"), expect=60),
     row("S15", "life expectancy", obs("life_expectancy", (26, "wk")), read=lambda c: number("life_expectancy")(c), expect=(D("182"), "d")),

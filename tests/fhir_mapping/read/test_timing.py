@@ -94,7 +94,8 @@ def test_the_date_of_an_order_is_flagged() -> None:
 
 @pytest.mark.parametrize(
     ("code", "hours"),
-    [("QD", 24), ("BID", 12), ("TID", 8), ("QID", 6), ("Q4H", 4), ("Q6H", 6), ("Q8H", 8), ("Q12H", 12), ("QOD", 48), ("WK", 168)],
+    [("QD", 24), ("BID", 12), ("TID", 8), ("QID", 6), ("Q4H", 4), ("Q6H", 6), ("Q8H", 8), ("Q12H", 12), ("QOD", 48), ("WK", 168),
+     ("QDHS", 24), ("QAM&HS", 12), ("BID&HS", 8), ("TID&HS", 6), ("BIW", 84), ("TIW", 56), ("Q2W", 336)],
 )  # fmt: skip
 def test_codes_of_timing(code: str, hours: int) -> None:
     assert timing_of({"code": {"coding": [{"code": code}]}}).interval_hours == hours
@@ -116,8 +117,43 @@ def test_frequency_and_period(repeat: dict[str, Any], hours: int) -> None:
 
 
 def test_a_draft_with_a_rhythm_that_is_not_read_is_no_single_dose() -> None:
-    timing = timing_of({"code": {"coding": [{"code": "TIW"}]}}, draft=True)
+    timing = timing_of({"code": {"coding": [{"code": "ASORDER"}]}}, draft=True)
     assert (timing.ongoing, timing.last, timing.doses) == (True, None, ())
+
+
+@pytest.mark.parametrize(
+    ("timing", "hours"),
+    [
+        ({"code": {"coding": [{"code": "PRN"}]}}, None),
+        ({"code": {"coding": [{"code": "Q6HPRN"}]}}, 6),
+        ({"code": {"text": "q8h prn"}}, 8),
+        ({"code": {"coding": [{"code": "PRN"}]}, "repeat": {"period": 4, "periodUnit": "h"}}, 4),
+        ({"code": {"coding": [{"code": "Q6HPRN"}]}, "repeat": {"period": 6, "periodUnit": "h"}}, 6),
+    ],
+)
+def test_a_code_that_says_as_needed(timing: dict[str, Any], hours: int | None) -> None:
+    found = timing_of(timing)
+    assert (found.as_needed, found.interval_hours, Flag.PRN in found.flags) == (True, hours, True)
+
+
+@pytest.mark.parametrize(
+    ("code", "repeat"),
+    [
+        ("QW(1,3,5)", {}),
+        ("QW(1,3,5)", {"dayOfWeek": ["mon", "wed", "fri"]}),
+        ("TIW", {"dayOfWeek": ["mon", "wed", "fri"]}),
+        ("QW(5,3,1)", {"frequency": 3, "period": 1, "periodUnit": "wk"}),
+    ],
+)
+def test_weekdays_by_code(code: str, repeat: dict[str, Any]) -> None:
+    bounded = {**period("2025-04-14", "2025-04-20"), **repeat}
+    found = timing_of({"code": {"coding": [{"code": code}]}, "repeat": bounded})
+    assert [dose.date.isoweekday() for dose in found.doses] == [1, 3, 5]
+
+
+def test_weekdays_that_differ_are_a_loss() -> None:
+    both = {"code": {"coding": [{"code": "QW(1,3)"}]}, "repeat": {"dayOfWeek": ["mon", "fri"]}}
+    assert [x.reason.value for x in chart(order("dexamethasone", timing=both)).losses] == ["contradictory"]
 
 
 def test_code_and_repeat_that_agree() -> None:
