@@ -193,6 +193,7 @@ ROWS = [
     row("V6", "the report of a sample is dated by its collection", specimen("http://x|blood", collection={"collectedDateTime": "2025-04-12T22:00:00+08:00"}), report("blood_culture", specimen=[{"reference": "Specimen/s1"}], conclusionCode=[cc("positive")]), read=lambda c: [o.when.date.day for o in c.series("blood_culture")], expect=[12]),
     row("V6", "an image concludes no culture", report("mri_brain", conclusionCode=[local("focal_edema")]), read=lambda c: len(c.series("mri_brain")), expect=0),
     row("V7", "galactomannan negative", obs("fungal_marker", "negative"), read=result("fungal_marker"), expect=Result.NEGATIVE),
+    row("V8", "a pregnancy test by its NHI code and name", obs({"coding": [{"system": "https://twcore.mohw.gov.tw/ig/twcore/CodeSystem/medical-service-payment-tw", "code": "06505C", "display": "懷孕試驗－酵素免疫法"}]}, "陰性"), read=result("hcg_urine"), expect=Result.NEGATIVE),
     row("V8", "hCG below 5", obs("hcg_serum_quant", (4.9, "m[IU]/mL")), read=result("hcg_serum_quant"), expect=Result.NEGATIVE),
     row("V8", "hCG 5 is indeterminate", obs("hcg_serum_quant", (5, "m[IU]/mL")), read=result("hcg_serum_quant"), expect=Result.INDETERMINATE),
     row("V8", "hCG 25 is indeterminate", obs("hcg_serum_quant", (25, "m[IU]/mL")), read=result("hcg_serum_quant"), expect=Result.INDETERMINATE),

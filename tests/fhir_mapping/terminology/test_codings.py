@@ -192,7 +192,7 @@ def test_coding(system: str, code: str, expected: str) -> None:
         (LN, "3150-6", "fio2"),
         (TW + "medical-service-payment-tw", "12184C", "cmv_pcr ebv_pcr hbv_dna"),
         (TW + "medical-service-payment-tw", "12193C", "nt_probnp"),
-        (TW + "medical-service-payment-tw", "06505C", "hcg_serum_qual hcg_urine"),
+        (TW + "medical-service-payment-tw", "06505C", "hcg_urine"),
         (SCT, "277575008", "t_all"),
         (LN, "6690-2", ""),
         (OWN, "ice-score", ""),
