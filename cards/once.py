@@ -1,7 +1,8 @@
-"""One drug, one button: no two cards of an answer offer the same drug for the same day.
+"""One order, one button: no two cards of an answer offer the same dose of a drug for the same day.
 
-Each card stands for itself, but whoever presses both buttons has ordered the drug twice. Tests may stand on
-several cards: ordered twice they do no harm, and each card stays complete.
+Each card stands for itself, but whoever presses both buttons has ordered the drug twice. Where two cards want
+another dose, each keeps its own: which is right is the clinician's choice. Tests may stand on several cards:
+ordered twice they do no harm.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
 
-from cards.finding import Bullet, Create, DrugProposal, Finding, Items, Name, Suggestion, msg
-from fhir_mapping.chart import Route
+from cards.finding import Bullet, Create, DrugProposal, Finding, Items, Name, Repeat, Suggestion, msg
+from fhir_mapping.chart import Amount, Route
 
-_Offer = tuple[str, Route | None, date]
+_Offer = tuple[str, Route | None, date, Amount | None, Repeat]
 
 
 def offered_once(findings: Sequence[Finding], today: date) -> list[Finding]:
-    """The findings, in card order, without drugs that another card offers; the detail says so. The card that
-    recommends the drug keeps it, else the first one."""
+    """The findings, in card order, without orders that another card offers; the detail says so. The card that
+    recommends the order keeps it, else the first one."""
     if sum(bool(finding.suggestions) for finding in findings) < 2:
         return list(findings)
     keeper: dict[_Offer, int] = {}
@@ -39,7 +40,7 @@ def _without(finding: Finding, place: int, keeper: dict[_Offer, int], today: dat
     ]
     if not dropped:
         return finding
-    drugs = dict.fromkeys(drug for suggestion in dropped for drug, _, _ in _offers(suggestion, today))
+    drugs = dict.fromkeys(drug for suggestion in dropped for drug, *_ in _offers(suggestion, today))
     note = Bullet(msg("common.offered-elsewhere", drugs=Items(tuple(Name(drug) for drug in drugs))))
     kept = tuple(suggestion for suggestion in finding.suggestions if suggestion not in dropped)
     return replace(finding, suggestions=kept, detail=(*finding.detail, note))
@@ -54,5 +55,5 @@ def _offers(suggestion: Suggestion, today: date) -> list[_Offer]:
         proposal = action.proposal
         start = proposal.start or today
         day = start.date() if isinstance(start, datetime) else start
-        found.append((proposal.drug, proposal.route, day))
+        found.append((proposal.drug, proposal.route, day, proposal.dose, proposal.repeat))
     return found

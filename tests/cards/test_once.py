@@ -1,9 +1,10 @@
-"""No two cards of an answer offer one drug for one day."""
+"""No two cards of an answer offer the same order."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, datetime
+from decimal import Decimal
 
 import pytest
 
@@ -15,12 +16,13 @@ from cards.finding import (
     Finding,
     Indicator,
     Outcome,
+    Repeat,
     ServiceProposal,
     Suggestion,
     msg,
 )
 from cards.once import offered_once
-from fhir_mapping.chart import Route
+from fhir_mapping.chart import Amount, Route
 from tests.cards.desk import ZONE
 
 TODAY = date(2026, 3, 28)
@@ -48,6 +50,8 @@ LATER_TODAY = replace(STEROID, start=datetime(2026, 3, 28, 20, 0, tzinfo=ZONE))
         (_button(Create(STEROID), recommended=True), (0, 1)),
         (_button(Create(replace(STEROID, route=Route.ORAL))), (1, 1)),
         (_button(Create(replace(STEROID, start=date(2026, 4, 4)))), (1, 1)),
+        (_button(Create(replace(STEROID, dose=Amount(Decimal(20), "mg")))), (1, 1)),
+        (_button(Create(replace(STEROID, repeat=Repeat(every_hours=6)))), (1, 1)),
         (_button(Create(STEROID), Create(OTHER)), (1, 1)),
         (_button(Create(STEROID), Create(ServiceProposal("ferritin"))), (1, 1)),
         (_button(Delete("MedicationRequest/m1"), Create(STEROID)), (1, 1)),
@@ -59,6 +63,8 @@ LATER_TODAY = replace(STEROID, start=datetime(2026, 3, 28, 20, 0, tzinfo=ZONE))
         "the card that recommends it keeps it",
         "another route is another offer",
         "another day is another offer",
+        "another dose is another offer",
+        "another interval is another offer",
         "a set with another drug stays whole",
         "a set with a test stays whole",
         "an order that replaces a draft stays with its draft",
