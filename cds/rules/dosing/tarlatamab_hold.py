@@ -75,24 +75,13 @@ def _finding(case: Case, rows: Sequence[HoldRow], judged: Judged | None) -> Find
         values["since"] = worst.day0
     if worst.days_left is not None:
         values["days_left"] = worst.days_left
-    detail: list[Block] = [Bullet(row.text) for row in rows]
-    for row in rows:
-        if row.action is Action.HOLD and row.days_left is not None and row.days_left >= 0:
-            detail.append(Bullet(msg("detail.days-left", row=row.row, left=Days(row.days_left))))
-    if any(row.row in ("N1", "N2") for row in rows):
-        detail.append(Bullet(msg("detail.gcsf")))
-    if any(row.row in ("N1", "N2", "P1") for row in rows):
-        detail.append(Paragraph(msg("detail.onset")))
-    if worst.action in (Action.HOLD, Action.STOP):
-        detail.append(Heading(msg("heading.what")))
-        detail.append(Paragraph(msg(f"detail.{_OUTCOME[worst.action].value}")))
     return Finding(
         rule=RULE,
         outcome=_OUTCOME[worst.action],
         indicator=_indicator(case, worst),
         summary=msg(f"summary.{_OUTCOME[worst.action].value}", why=worst.text),
         subject=reference,
-        detail=tuple(detail),
+        detail=tuple(_detail(rows)),
         values=values,
         evidence=tuple(dict.fromkeys(e for row in rows for e in row.evidence)),
         missing=tuple(m for row in rows for m in row.missing),
@@ -106,6 +95,28 @@ def _finding(case: Case, rows: Sequence[HoldRow], judged: Judged | None) -> Find
             Override.OTHER,
         ),
     )
+
+
+def _detail(rows: Sequence[HoldRow]) -> Iterator[Block]:
+    """The rows, then what to do. After a stop nothing resumes: what else was found stands apart."""
+    worst = rows[0].action
+    deciding = [row for row in rows if worst is not Action.STOP or row.action is Action.STOP]
+    for row in deciding:
+        yield Bullet(row.text)
+    for row in deciding:
+        if row.action is Action.HOLD and row.days_left is not None and row.days_left >= 0:
+            yield Bullet(msg("detail.days-left", row=row.row, left=Days(row.days_left)))
+    if any(row.row in ("N1", "N2") for row in rows):
+        yield Bullet(msg("detail.gcsf"))
+    if any(row.row in ("N1", "N2", "P1") for row in rows):
+        yield Paragraph(msg("detail.onset"))
+    if worst in (Action.HOLD, Action.STOP):
+        yield Heading(msg("heading.what"))
+        yield Paragraph(msg(f"detail.{_OUTCOME[worst].value}"))
+    others = [row for row in rows if row not in deciding]
+    if others:
+        yield Heading(msg("heading.also"))
+        yield from (Bullet(row.text) for row in others)
 
 
 def _suggestions(rows: Iterable[HoldRow], worst: HoldRow, judged: Judged | None) -> Iterator[Suggestion]:
