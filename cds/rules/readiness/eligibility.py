@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 from cards.finding import Finding, Indicator, Items, Missing, Name, msg
 from cds.engine.case import Case
@@ -26,7 +25,7 @@ from cds.rules.readiness.eligibility_therapy import (
     transplant_line,
 )
 from cds.rules.readiness.measures import performance_line
-from cds.rules.readiness.organs import kidney_line
+from cds.rules.readiness.organs import days, kidney_line
 from cds.rules.readiness.phase import candidate, collection_booking, collection_order
 from cds.rules.readiness.suspected import is_suspected, suspected, suspicion
 from cds.rules.unread import CONDITIONS, unread
@@ -42,10 +41,6 @@ from fhir_mapping.chart import (
 RULE = "readiness.eligibility"
 _EXEMPT = frozenset({"nonmelanoma_skin_cancer", "carcinoma_in_situ"})
 _OTHER_CANCERS = ("second_malignancy", "ptld", "sclc", "nsclc", "lung_cancer_any", "multiple_myeloma")
-
-
-def _days(case: Case, name: str) -> timedelta:
-    return case.days_back(case.p(RULE).int(name))
 
 
 def _age(case: Case) -> Line:
@@ -71,7 +66,8 @@ def _bounds(observation: Observation) -> tuple[Quantity, Quantity] | None:
 
 def _life(case: Case) -> Line:
     p = case.p(RULE)
-    look = newest(case, "life_expectancy", _days(case, "life_max_age_days"), lambda o: _bounds(o) is not None)
+    within = days(case, p, "life_max_age_days")
+    look = newest(case, "life_expectancy", within, lambda o: _bounds(o) is not None)
     limits = {"low": p["life_low_weeks"], "high": p["life_high_weeks"]}
     bounds = None if look.observation is None else _bounds(look.observation)
     if look.observation is None or bounds is None:
@@ -92,7 +88,8 @@ def _life(case: Case) -> Line:
 
 
 def _burden(case: Case) -> Line:
-    p, within = case.p(RULE), _days(case, "tumour_max_age_days")
+    p = case.p(RULE)
+    within = days(case, p, "tumour_max_age_days")
     limits = {"blasts": p["blasts_percent"], "ldh": p["ldh_uln"]}
     signs: list[tuple[Observation, bool | None]] = []  # True: high burden, None: it cannot be told
     stated = newest(case, "tumor_burden", within).observation
@@ -109,7 +106,7 @@ def _burden(case: Case) -> Line:
             signs.append((blasts.observation, blasts.quantity.at_least(p["blasts_percent"])))
     elif disease(case) is Disease.DLBCL:
         needed = "ldh"
-        ldh = newest(case, "ldh", _days(case, "chemistry_max_age_days"), with_number).observation
+        ldh = newest(case, "ldh", days(case, p, "chemistry_max_age_days"), with_number).observation
         if ldh is not None:
             signs.append((ldh, times_uln(ldh, p["ldh_uln"])))
             reason = LossReason.NO_REFERENCE_RANGE if ldh.uln is None else reason

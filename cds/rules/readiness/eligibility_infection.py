@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 
 from cards.finding import (
     Create,
@@ -35,6 +34,7 @@ from cds.rules.readiness.infection import (
     says_none,
     viral_load,
 )
+from cds.rules.readiness.organs import days
 from cds.rules.renal import clearance
 from fhir_mapping.chart import (
     Amount,
@@ -49,10 +49,6 @@ from fhir_mapping.chart import (
 RULE = "readiness.eligibility"
 _UNUSABLE = (LossReason.UNIT, LossReason.CONTRADICTORY, LossReason.MALFORMED)
 _IMMUNOGLOBULINS = ("ivig", "subcutaneous_immunoglobulin", "hyperimmune_globulin", "class_immunoglobulins")
-
-
-def _days(case: Case, name: str) -> timedelta:
-    return case.days_back(case.p(RULE).int(name))
 
 
 def _signed(case: Case) -> Indicator:
@@ -75,7 +71,7 @@ def infection_line(case: Case) -> Line:
     if state.suspected or state.treatment:
         open_facts = (*state.suspected, *state.treatment)
         missing = (Missing("infection_status"),)
-        if not state.cleared(case, _days(case, "review_max_age_days")):
+        if not state.cleared(case, days(case, case.p(RULE), "review_max_age_days")):
             return Line(
                 "E9",
                 Status.UNKNOWN,
@@ -86,7 +82,7 @@ def infection_line(case: Case) -> Line:
             )
     if state.controlled:
         return Line("E9", Status.MET, listed(state.controlled), evidence=state.controlled)
-    look = newest(case, "infection_status", _days(case, "review_max_age_days"))
+    look = newest(case, "infection_status", days(case, case.p(RULE), "review_max_age_days"))
     if look.observation is None or not says_none(look.observation):
         asked = look.missing or (Missing("infection_status"),)
         return Line("E9", Status.UNKNOWN, look.shown, notes=(msg("note.infection-review"),), missing=asked)
@@ -95,7 +91,7 @@ def infection_line(case: Case) -> Line:
 
 def viraemia_line(case: Case) -> Line:
     """E10: any detected quantity of any virus in blood, or an active viral infection."""
-    state, within = infections(case), _days(case, "viral_load_max_age_days")
+    state, within = infections(case), days(case, case.p(RULE), "viral_load_max_age_days")
     loads = [o for c in VIRAL_LOADS if (o := viral_load(case, (c,), within)) is not None]
     detected = [o for o in loads if detection(o) is Detection.DETECTED]
     limit = [o for o in loads if detection(o) is Detection.BELOW_LIMIT]
@@ -188,7 +184,7 @@ def _treated(case: Case, group: str, klass: str) -> tuple[Evidence, ...]:
 
 
 def _negative(case: Case, tests: tuple[str, ...]) -> Latent:
-    within = _days(case, "serology_max_age_days")
+    within = days(case, case.p(RULE), "serology_max_age_days")
     looks = [newest(case, t, within, lambda o: o.value.result is not None) for t in tests]
     missing = tuple(m for look in looks for m in look.missing)
     missing += tuple(
@@ -203,7 +199,7 @@ def _negative(case: Case, tests: tuple[str, ...]) -> Latent:
 
 
 def _load(case: Case, *concepts: str) -> Observation | None:
-    return viral_load(case, concepts, _days(case, "hepatitis_load_max_age_days"))
+    return viral_load(case, concepts, days(case, case.p(RULE), "hepatitis_load_max_age_days"))
 
 
 def hbv(case: Case) -> Latent:
@@ -333,7 +329,7 @@ def sars_line(case: Case) -> Line:
 
     A positive antigen test or COVID-19 coded as active stands for a positive PCR; a negative one for nothing.
     """
-    within = _days(case, "viral_load_max_age_days")
+    within = days(case, case.p(RULE), "viral_load_max_age_days")
     look = newest(case, "sars_cov2_pcr", within, lambda o: o.value.result is not None)
     result = None if look.observation is None else look.observation.value.result
     if result is Result.NEGATIVE:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from cards.finding import Evidence, Indicator, Items, Message, Missing, Name, Scalar, Shown, msg
 from cds.engine.case import Case
@@ -197,19 +196,27 @@ def kidney_line(
     `tests` are ordered where creatinine lacks.
     """
 
-    def judged(status: Status, cell: Shown, brief: Shown, **rest: Any) -> Line:
+    def judged(
+        status: Status,
+        cell: Shown,
+        brief: Shown,
+        number: Scalar,
+        method: Method,
+        evidence: tuple[Evidence, ...],
+    ) -> Line:
         said = (notes or {}).get(status)
         own = weight if status is Status.NOT_MET else None
-        return Line(row, status, cell, limits, () if said is None else (said,), own, brief=brief, **rest)
+        values: dict[str, Scalar] = {"clearance_ml_min": number, "clearance_method": method.value}
+        why = () if said is None else (said,)
+        return Line(row, status, cell, limits, why, own, values, evidence, brief=brief)
 
     chemistry = p.int("chemistry_max_age_days")
     bound = measured_bound(case, chemistry)
     told = None if bound is None else bound.value.quantity
     status = None if told is None else judge(told)
     if bound is not None and told is not None and status is not None and _from(bound.when, after):
-        values = {"clearance_ml_min": facts.figure(told), "clearance_method": Method.MEASURED.value}
-        fact = facts.of_observation(bound)
-        return judged(status, facts.shown(told), facts.shown(told), values=values, evidence=(fact,))
+        shown, fact = facts.shown(told), facts.of_observation(bound)
+        return judged(status, shown, shown, facts.figure(told), Method.MEASURED, (fact,))
     renal = clearance(case, chemistry, p.int("body_max_age_days"))
     tested = (e for e in renal.evidence if e.concept in _KIDNEY_TESTS and e.effective is not None)
     old = [e for e in tested if not _from(e.effective, after)]
@@ -232,8 +239,7 @@ def kidney_line(
     )
     if status is Status.NOT_MET and renal.value == limit:
         cell = msg("common.checklist.at-limit", what=cell)
-    values = {"clearance_ml_min": renal.value, "clearance_method": method.value}
-    return judged(status, cell, amount, values=values, evidence=renal.evidence)
+    return judged(status, cell, amount, renal.value, method, renal.evidence)
 
 
 def _from(when: Moment | None, after: datetime | None) -> bool:

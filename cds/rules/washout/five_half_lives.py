@@ -49,6 +49,7 @@ from cds.rules.washout.wording import (
     line_values,
     notes,
     open_ended,
+    shown_gap,
     shown_name,
     table,
 )
@@ -103,9 +104,8 @@ def _indicator(case: Case, line: Line) -> Indicator | None:
 def _detail(case: Case, line: Line) -> tuple[Block, ...]:
     entry = half_lives(case)[line.use.drug]
     shown = {"drug": shown_name(line.use), "needed": Days(entry.days)}
-    gap = Days(line.gap) if line.gap is not None else msg("cell.none")
     return (
-        Paragraph(msg("detail.found", last=last_dose(line), gap=gap, **shown)),
+        Paragraph(msg("detail.found", last=last_dose(line), gap=shown_gap(line), **shown)),
         Bullet(
             msg(f"detail.half-life-{entry.unit}", half_life=entry.value, earliest=first_day(line), **shown)
         ),
@@ -119,7 +119,7 @@ def _order_finding(case: Case, line: Line, subject: str, resource: str, day: dat
     key = "ongoing" if line.end.ongoing else "last-unknown" if line.end.last is None else "not-met"
     shown = {
         "drug": shown_name(line.use),
-        "gap": Days(line.gap) if line.gap is not None else msg("cell.none"),
+        "gap": shown_gap(line),
         "needed": Days(entry.days),
         "day": day,
         "earliest": first_day(line),

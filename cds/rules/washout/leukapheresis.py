@@ -58,6 +58,7 @@ from cds.rules.washout.wording import (
     line_values,
     notes,
     open_ended,
+    shown_gap,
     shown_name,
     table,
     unique,
@@ -312,7 +313,7 @@ def _line_finding(
     case: Case, line: Line, subject: str, target: Target, suggestions: tuple[Suggestion, ...] = ()
 ) -> Finding:
     """The card of one line on an order or booking."""
-    gap = Days(line.gap) if line.gap is not None else msg("cell.none")
+    gap = shown_gap(line)
     shown = {
         "drug": shown_name(line.use),
         "gap": gap,
@@ -571,7 +572,7 @@ def _page(case: Case) -> Iterator[Finding]:
         "count": len(failing),
         "drug": shown_name(worst.use),
         "day": day if day is not None else msg("cell.none"),
-        "gap": Days(worst.gap) if worst.gap is not None else msg("cell.none"),
+        "gap": shown_gap(worst),
         "needed": worst.interval.needed(),
         "earliest": earliest if earliest is not None else msg("cell.none"),
         "full": worst.full if worst.full is not None else msg("cell.none"),

@@ -52,6 +52,7 @@ from cds.rules.washout.wording import (
     line_values,
     notes,
     open_ended,
+    shown_gap,
     shown_name,
     table,
     unique,
@@ -260,7 +261,7 @@ def _finding(case: Case, line: Line, subject: str, resource: str, day: date) -> 
     key = _key(case, line)
     shown = {
         "drug": shown_name(line.use),
-        "gap": Days(line.gap) if line.gap is not None else msg("cell.none"),
+        "gap": shown_gap(line),
         "needed": line.interval.needed(),
         "day": day,
         "earliest": first_day(line),
@@ -413,7 +414,7 @@ def _page(case: Case) -> Iterator[Finding]:
     shown = {
         "count": len(failing),
         "drug": shown_name(worst.use),
-        "gap": none if worst.gap is None else Days(worst.gap),
+        "gap": shown_gap(worst),
         "needed": worst.interval.needed(),
         "day": day or none,
         "earliest": earliest or none,

@@ -40,6 +40,10 @@ def _last_given(use: Use) -> Moment | None:
     return max((m for m in given if m is not None), key=lambda m: m.latest, default=None)
 
 
+def shown_gap(line: Line) -> Shown:
+    return msg("cell.none") if line.gap is None else Days(line.gap)
+
+
 def first_day(line: Line) -> Shown:
     """The first day that the interval allows; counted from the last dose where that is still to come."""
     if line.earliest is not None:
@@ -89,7 +93,7 @@ def table(lines: Sequence[Line]) -> tuple[Block, ...]:
         (
             shown_name(line.use),
             last_dose(line),
-            Days(line.gap) if line.gap is not None else msg("cell.none"),
+            shown_gap(line),
             line.interval.needed(),
             line.earliest if line.earliest is not None else msg("cell.none"),
             msg("cell.verdict", outcome=line.outcome, row=line.interval.row),
