@@ -151,6 +151,9 @@ class Rhythm:
         return None if self.interval is None else _span(self.interval)
 
 
+_UNSAID = Rhythm()
+
+
 def _of_word(folded: str) -> Rhythm | None:
     if folded in _ONCE_CODES:
         return Rhythm(once=True)
@@ -173,7 +176,7 @@ def _of_code(value: object) -> Rhythm | None:
         needed = folded.endswith(_AS_NEEDED)
         said = _of_word(folded.removesuffix(_AS_NEEDED))
         if needed:
-            return replace(said or Rhythm(), as_needed=True)
+            return replace(said or _UNSAID, as_needed=True)
         if said is not None:
             return said
     return None
@@ -206,7 +209,7 @@ def rhythm(timing: Json) -> Rhythm:
     coded = _of_code(timing.get("code"))
     repeated = _of_repeat(obj(timing.get("repeat")))
     if coded is None or repeated is None:
-        return coded or repeated or Rhythm()
+        return coded or repeated or _UNSAID
     if coded == Rhythm(as_needed=True):
         return replace(repeated, as_needed=True)
     days_differ = coded.weekdays and repeated.weekdays and coded.weekdays != repeated.weekdays
@@ -303,12 +306,12 @@ class _Written:
 
     @property
     def stated(self) -> bool:
-        return bool(self.events or self.repeat or self.code_unread or self.beat != Rhythm())
+        return bool(self.events or self.repeat or self.code_unread or self.beat != _UNSAID)
 
     @property
     def length_only(self) -> bool:
         """Only how long a single infusion takes."""
-        silent = self.beat == Rhythm() and not self.code_unread
+        silent = self.beat == _UNSAID and not self.code_unread
         return self.stated and silent and not self.repeat.keys() - _OF_ONE_INFUSION
 
 
@@ -319,7 +322,7 @@ def _written(timing: Json, stamps: Stamps) -> _Written:
     events.sort(key=lambda m: (m.earliest, m.latest))
     start, end = stamps.period(repeat.get("boundsPeriod"))
     beat = rhythm(timing)
-    unread = bool(codings(timing.get("code"))) and beat == Rhythm()
+    unread = bool(codings(timing.get("code"))) and beat == _UNSAID
     return _Written(events, repeat, start, end, beat, whole(number(repeat.get("count"))), unread)
 
 

@@ -6,12 +6,13 @@ myoclonus, intracranial haemorrhage with or without its oedema, consciousness wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from itertools import pairwise
+from typing import Any
 
 from cards.finding import Evidence
 from cds.engine.case import Case, once_per_case
@@ -154,14 +155,17 @@ def _grade_of(case: Case, observation: Observation) -> tuple[int, int, str] | No
     number = whole_number(observation.value)
     if observation.concept == "rass" and number is not None and number >= 0:
         return 0, 0, "consciousness.rass"
-    for row in case.p(RULE).table("consciousness"):
-        low, high = int(row["low"]), int(row["high"])
+
+    def holds(row: Mapping[str, Any]) -> bool:
         if observation.concept == "consciousness_level":
-            if row.get("answer") in observation.value.codes:
-                return low, high, f"consciousness.{row['answer']}"
-        elif row.get(observation.concept) is not None and int(row[observation.concept]) == number:
-            return low, high, f"consciousness.{observation.concept.removesuffix('_eye')}"
-    return None
+            return row.get("answer") in observation.value.codes
+        return number is not None and row.get(observation.concept) == number
+
+    row = next(filter(holds, case.p(RULE).table("consciousness")), None)
+    if row is None:
+        return None
+    key = row.get("answer") or observation.concept.removesuffix("_eye")
+    return int(row["low"]), int(row["high"]), f"consciousness.{key}"
 
 
 def _consciousness(case: Case, at: datetime, since: datetime, within: timedelta) -> DomainState | None:
