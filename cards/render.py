@@ -48,8 +48,9 @@ _NAMESPACE = uuid5(UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8"), "urn:tcell-cds:
 def render(findings: Sequence[Finding], context: RenderContext) -> list[Card]:
     """The cards of the findings, in their order, at most `max_cards` unless more are critical.
 
-    Findings without an indicator give no card. Of two cards that offer one drug, one keeps it. Never raises
-    on account of one finding: a card whose text cannot be built is shown with its rule, outcome and values.
+    Findings without an indicator give no card. Of two cards that offer the same order, one keeps it. Never
+    raises on account of one finding: a card whose text cannot be built is shown with its rule, outcome and
+    values.
     """
     shown = [finding for finding in findings if finding.indicator is not None]
     kept, rest = _capped(shown, context.max_cards)

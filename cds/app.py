@@ -43,7 +43,6 @@ from cds.protocol import (
     invalid,
     operation_outcome,
     parse_feedback,
-    too_deep,
 )
 from cds.settings import AuthMode, Mode, Settings, SettingsError, load
 
@@ -308,7 +307,7 @@ class _Site:
             return decode_json(data, resources="prefetch")
         except JsonError as error:
             deep = error.fault is JsonFault.TOO_DEEP
-            raise (too_deep("request") if deep else invalid("is not JSON", "request")) from None
+            raise invalid("is nested too deeply" if deep else "is not JSON", "request") from None
 
 
 def _log_answer(result: Answer, request: Request) -> None:

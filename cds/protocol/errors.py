@@ -68,11 +68,6 @@ def invalid(text: str, field: str) -> ProtocolError:
     return ProtocolError(400, IssueCode.INVALID, text, field)
 
 
-def too_deep(field: str) -> ProtocolError:
-    """400: more levels of nesting than anything of FHIR has."""
-    return invalid("is nested too deeply", field)
-
-
 def required(field: str) -> ProtocolError:
     """400: a field that must be there."""
     return ProtocolError(400, IssueCode.REQUIRED, "is required", field)
